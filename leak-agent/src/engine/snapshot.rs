@@ -1,0 +1,98 @@
+//! What is alive at one moment: the engine's only output.
+//!
+//! For every site, and for every runtime over its sites that are not system:
+//! `live = baseline + spawned − finished`.
+
+use crate::source::SiteInfo;
+use crate::types::{BootTime, ProcessKey, Runtime};
+use std::collections::BTreeMap;
+
+/// The state of all processes at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When.
+    pub at: BootTime,
+    /// Processes by tgid, then start time.
+    pub processes: Vec<ProcessSnapshot>,
+    /// What the engine took in and dropped, by reason; names are those of the metrics.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct ProcessSnapshot {
+    /// Its key.
+    pub key: ProcessKey,
+    /// The main thread's name, as the kernel cuts it (15 bytes, lossy UTF-8).
+    pub comm: String,
+    /// Path of the executable as the process sees it; `None` = could not be read (vanished, no right).
+    pub exe: Option<String>,
+    /// `false` once the process has ended (it is shown for one last time).
+    pub alive: bool,
+    /// Its runtimes, threads first.
+    pub runtimes: Vec<RuntimeSnapshot>,
+}
+
+/// One runtime in one process.
+#[derive(Clone, Debug)]
+pub struct RuntimeSnapshot {
+    /// Which.
+    pub runtime: Runtime,
+    /// How far it is followed.
+    pub state: FollowState,
+    /// Why it is not followed wholly, or not exact.
+    pub reason: Option<String>,
+    /// Version of the runtime, if known; several ("1.38.0, 1.47.1") when several copies are in the process.
+    pub version: Option<String>,
+    /// How its hooks were found: "kernel tracepoints", "structure".
+    pub evidence: Option<String>,
+    /// Attach points in this process's files, and how many of them the kernel emulates.
+    pub points: u32,
+    /// See `points`.
+    pub points_emulated: u32,
+    /// Sum over the sites that are not system.
+    pub counts: Counts,
+    /// Whether `counts.live` is exact. If not, `counts.baseline` is a lower bound.
+    pub exact: bool,
+    /// Its sites, by live count, largest first.
+    pub sites: Vec<SiteSnapshot>,
+}
+
+/// How far a runtime in a process is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FollowState {
+    /// Every task.
+    Followed,
+    /// Not every task: the reason says which are missing.
+    Partial,
+    /// It is there, but not followed.
+    Unsupported,
+}
+
+/// One spawn site in one process.
+#[derive(Clone, Debug)]
+pub struct SiteSnapshot {
+    /// What people are shown.
+    pub info: SiteInfo,
+    /// Its counts.
+    pub counts: Counts,
+}
+
+/// Counts of one site, or a sum of them. `live() = baseline + spawned − finished`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Alive when we began to count.
+    pub baseline: u64,
+    /// Created since.
+    pub spawned: u64,
+    /// Ended since.
+    pub finished: u64,
+}
+
+impl Counts {
+    /// Alive now.
+    #[must_use]
+    pub fn live(self) -> u64 {
+        (self.baseline + self.spawned).saturating_sub(self.finished)
+    }
+}

@@ -1,0 +1,10 @@
+//! leak-agent: thread and task leaks, seen from outside.
+//!
+//! Lower levels never import higher ones (docs/ARCHITECTURE.md; a test checks it):
+//! `types`, `event` < `config`, `sys`, `elf` < `source`, `stack` < `bpf`, `discovery`, `engine` < `report`
+//! < `output` < `agent` < `cli`.
+
+pub mod elf;
+pub mod engine;
+pub mod source;
+pub mod types;

@@ -1,0 +1,117 @@
+//! A hook plan: all hooks of one source in one executable, as data.
+
+use crate::types::{FileOffset, Runtime, Vaddr};
+
+/// What a source says of an executable.
+#[derive(Clone, Debug)]
+pub enum Inspection {
+    /// Nothing of this runtime in it.
+    NotMine,
+    /// It can be followed, wholly or but for the plan's gaps.
+    Plan(HookPlan),
+    /// It is mine, but I cannot follow it.
+    Unsupported {
+        /// Which runtime it has.
+        runtime: Runtime,
+        /// Why not, as half a sentence: "tokio 1.8 marks a task complete only when somebody holds its handle".
+        reason: String,
+    },
+}
+
+/// All hooks of one source in one executable.
+#[derive(Clone, Debug)]
+pub struct HookPlan {
+    /// The runtime it follows.
+    pub runtime: Runtime,
+    /// The runtime's version, if the file says it: "1.47.1".
+    pub version: Option<String>,
+    /// Attach points, sorted by file offset, no two at the same offset.
+    pub points: Vec<PlanPoint>,
+    /// The sites that the points count.
+    pub sites: Vec<PlannedSite>,
+    /// What in this file is the runtime's but is not followed. Empty = everything is.
+    pub gaps: Vec<Gap>,
+    /// How the points were found, for people: "structure", "structure + 1 symbol".
+    pub evidence: String,
+}
+
+/// One attach point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanPoint {
+    /// Address of the instruction in the file's own numbering.
+    pub vaddr: Vaddr,
+    /// Where it is in the file.
+    pub offset: FileOffset,
+    /// What passing it means.
+    pub role: Role,
+    /// Where the probe finds the site.
+    pub site: PointSite,
+    /// Whether the kernel emulates the instruction (cheap) or single-steps it (30–60 times the price in a VM).
+    pub emulated: bool,
+}
+
+/// What passing a point means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// A task was created.
+    Spawn,
+    /// A task ended.
+    Finish,
+}
+
+/// Where the probe finds the number of the site. Register numbers are those of x86-64 machine code
+/// (rax 0, rcx 1, rdx 2, rbx 3, rsp 4, rbp 5, rsi 6, rdi 7, r8 … r15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointSite {
+    /// Always this one.
+    Constant(u64),
+    /// A register holds the run-time address; its file address is the number.
+    Register(u8),
+    /// A register leads to the task's header, a field of which holds the run-time address.
+    Header {
+        /// The register.
+        reg: u8,
+        /// 0: the register holds the header's address. 1: the address of a pointer to it.
+        derefs: u8,
+        /// Offset of the field in the header, bytes.
+        field: u32,
+    },
+}
+
+/// A site that a plan counts.
+#[derive(Clone, Debug)]
+pub struct PlannedSite {
+    /// Its number: what the points' [`PointSite`] yields.
+    pub number: u64,
+    /// What people are shown.
+    pub info: SiteInfo,
+}
+
+/// What people are shown of a spawn site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteInfo {
+    /// Stable between restarts of the program, unique in the process and runtime:
+    /// "<executable id>:<address>", never a name.
+    pub id: String,
+    /// The name a programmer of that runtime knows: "app::conn::serve".
+    pub name: String,
+    /// "src/conn.rs:88", as the file says it; `None` = the file does not say.
+    pub location: Option<String>,
+    /// What sort of task: a fixed word of the source ("async", "blocking", "local", "main", "pthread").
+    pub kind: &'static str,
+    /// The runtime's own job: shown, but left out of totals.
+    pub system: bool,
+    /// The name may be that of another site with equal code (folded functions).
+    pub ambiguous: bool,
+    /// Something to know about this site, or why it has no better name.
+    pub note: Option<String>,
+}
+
+/// Something of the runtime that this plan does not follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The site's number, if it is about one.
+    pub site: Option<u64>,
+    /// What and why, as half a sentence.
+    pub reason: String,
+}
