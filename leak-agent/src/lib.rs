@@ -7,4 +7,6 @@
 pub mod elf;
 pub mod engine;
 pub mod source;
+pub mod stack;
+pub mod sys;
 pub mod types;

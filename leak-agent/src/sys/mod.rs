@@ -1,0 +1,3 @@
+//! The operating system: what of it the agent uses, one concept per file.
+
+pub mod map;
