@@ -4,8 +4,11 @@
 //! `types`, `event` < `config`, `sys`, `elf` < `source`, `stack` < `bpf`, `discovery`, `engine` < `report`
 //! < `output` < `agent` < `cli`.
 
+pub mod agent;
+pub mod config;
 pub mod elf;
 pub mod engine;
+pub mod report;
 pub mod source;
 pub mod stack;
 pub mod sys;

@@ -1,0 +1,315 @@
+//! What the operator wants: plain values, checked, with their defaults. Where they come from (flags,
+//! environment) is the command line's business.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What to follow and how.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Only these processes; empty = all.
+    pub pids: Vec<u32>,
+    /// Only processes whose executable's path matches one of these; empty = all.
+    pub exes: ExeFilter,
+    /// How often counts are read and a report is made. At least [`AgentConfig::SHORTEST_INTERVAL`].
+    pub interval: Duration,
+    /// Whether the agent follows itself, too.
+    pub follow_self: bool,
+    /// `false` = no BPF: threads are counted from `/proc`.
+    pub bpf: bool,
+    /// Size of the ring buffer, bytes: a power of two, at least one page.
+    pub ring_bytes: u32,
+    /// Rows in the kernel's map of totals: sites of all processes together.
+    pub max_sites: u32,
+    /// Processes that are followed at most; the others are counted as missed.
+    pub max_processes: u32,
+    /// Creation stacks that one process may send per second.
+    pub stacks_per_second: u32,
+    /// Bytes of stack that are copied at the creation of a thread: a multiple of the piece size of the wire
+    /// contract, at most its cap.
+    pub stack_bytes: u32,
+    /// Whether the kernel measures the run time of our programs (`kernel.bpf_stats`): costs some 30 ns per hit.
+    pub stats: bool,
+    /// One of so many spawns and finishes is streamed to user space; `None` = no stream.
+    pub stream_every: Option<u32>,
+}
+
+impl AgentConfig {
+    /// The shortest interval that is accepted: below, reading the counts costs more than it tells.
+    pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            pids: Vec::new(),
+            exes: ExeFilter::default(),
+            interval: Duration::from_secs(1),
+            follow_self: false,
+            bpf: true,
+            ring_bytes: 4 << 20,
+            max_sites: 65_536,
+            max_processes: 8_192,
+            stacks_per_second: 200,
+            stack_bytes: 16 * 1024,
+            stats: false,
+            stream_every: None,
+        }
+    }
+}
+
+/// How much of a report becomes metrics: the cap on cardinality.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Processes that get series of their own (those with the most live tasks); the rest is folded into one.
+    pub processes: usize,
+    /// Sites per process and runtime that get series of their own (those with the most live tasks); the rest
+    /// is folded into one.
+    pub sites: usize,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            processes: 500,
+            sites: 10,
+        }
+    }
+}
+
+/// How the agent is reached.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Connections served at the same time; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// A request's head must have arrived within this time.
+    pub head_timeout: Duration,
+    /// A connection is closed after this time, whatever happens on it.
+    pub connection_timeout: Duration,
+    /// What /metrics shows.
+    pub metrics: MetricsConfig,
+}
+
+impl HttpConfig {
+    /// Where the agent listens unless told otherwise.
+    pub const DEFAULT_LISTEN: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9750);
+
+    /// The defaults, on this address.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            max_connections: 64,
+            head_timeout: Duration::from_secs(5),
+            connection_timeout: Duration::from_secs(60),
+            metrics: MetricsConfig::default(),
+        }
+    }
+}
+
+/// Which executables are wanted: globs over the path, as the process sees it. `*` also matches `/`.
+#[derive(Clone, Default)]
+pub struct ExeFilter {
+    patterns: Vec<String>,
+    set: globset::GlobSet,
+}
+
+impl ExeFilter {
+    /// Compiles the patterns. A pattern without `/` is matched against the file's name alone.
+    ///
+    /// # Errors
+    ///
+    /// The first pattern that is no glob.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, ConfigError> {
+        let mut set = globset::GlobSetBuilder::new();
+        for pattern in patterns {
+            let pattern = pattern.as_ref();
+            let anchored = if pattern.contains('/') {
+                pattern.to_owned()
+            } else {
+                format!("**/{pattern}")
+            };
+            let glob = globset::Glob::new(&anchored).map_err(|source| ConfigError::Glob {
+                pattern: pattern.to_owned(),
+                source,
+            })?;
+            set.add(glob);
+        }
+        let set = set.build().map_err(|source| ConfigError::Glob {
+            pattern: String::new(),
+            source,
+        })?;
+        Ok(Self {
+            patterns: patterns
+                .iter()
+                .map(|pattern| pattern.as_ref().to_owned())
+                .collect(),
+            set,
+        })
+    }
+
+    /// Whether everything is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Whether a process with this executable is wanted. `None` (the path could not be read) is wanted only
+    /// by the empty filter.
+    #[must_use]
+    pub fn wants(&self, exe: Option<&str>) -> bool {
+        self.is_empty() || exe.is_some_and(|exe| self.set.is_match(exe))
+    }
+}
+
+impl fmt::Debug for ExeFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ExeFilter").field(&self.patterns).finish()
+    }
+}
+
+/// Why a value is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a glob.
+    #[error("pattern {pattern:?} is no glob")]
+    Glob {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+    /// Not a duration.
+    #[error("{text:?} is no duration: write a number and ms, s, m or h, like 500ms or 5s")]
+    Duration {
+        /// What was given.
+        text: String,
+    },
+    /// Not a size.
+    #[error("{text:?} is no size: write a number and KiB or MiB, like 4MiB")]
+    Size {
+        /// What was given.
+        text: String,
+    },
+}
+
+/// Reads a duration: a number (a fraction is allowed) and `ms`, `s`, `m` or `h`.
+///
+/// # Errors
+///
+/// Anything else, and what does not fit.
+pub fn parse_duration(text: &str) -> Result<Duration, ConfigError> {
+    let bad = || ConfigError::Duration {
+        text: text.to_owned(),
+    };
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
+    let (number, unit) = text.split_at(unit_at);
+    let in_unit = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(bad()),
+    };
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = number.parse().ok().filter(|_| digits).ok_or_else(bad)?;
+    let seconds = number * in_unit;
+    // A century is longer than any wait that is meant.
+    if !(seconds.is_finite() && (0.0..3.2e9).contains(&seconds)) {
+        return Err(bad());
+    }
+    Ok(Duration::from_micros((seconds * 1e6).round() as u64))
+}
+
+/// Reads a size in bytes: a whole number and `KiB` or `MiB`.
+///
+/// # Errors
+///
+/// Anything else, and what does not fit into 32 bits.
+pub fn parse_size(text: &str) -> Result<u32, ConfigError> {
+    let bad = || ConfigError::Size {
+        text: text.to_owned(),
+    };
+    let (number, factor) = if let Some(number) = text.strip_suffix("KiB") {
+        (number, 1 << 10)
+    } else if let Some(number) = text.strip_suffix("MiB") {
+        (number, 1 << 20)
+    } else {
+        return Err(bad());
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bad());
+    }
+    number
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Durations in all units are read to the millisecond.
+    #[test]
+    fn duration_in_each_unit_is_read() {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("5s", 5_000),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+    }
+
+    /// What is no duration is an error that repeats what was given.
+    #[test]
+    fn duration_without_unit_or_number_is_refused() {
+        for text in [
+            "",
+            "5",
+            "s",
+            "-5s",
+            "5 s",
+            "5sec",
+            "1e3s",
+            "nans",
+            "infs",
+            "9999999999h",
+            "5s5s",
+            "１s",
+        ] {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    /// Sizes are whole numbers of KiB or MiB that fit.
+    #[test]
+    fn size_with_unit_is_read_and_others_refused() {
+        assert_eq!(parse_size("4MiB").unwrap(), 4 << 20);
+        assert_eq!(parse_size("64KiB").unwrap(), 64 << 10);
+        for text in ["", "4", "MiB", "-1MiB", "4096MiB", "1.5MiB", "4MB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    /// A glob with a slash is matched against the whole path, one without against the name.
+    #[test]
+    fn exe_filter_matches_paths_and_names() {
+        let filter = ExeFilter::new(&["/usr/*/nginx", "my-*"]).unwrap();
+        assert!(filter.wants(Some("/usr/sbin/nginx")));
+        assert!(filter.wants(Some("/opt/app/my-service")));
+        assert!(!filter.wants(Some("/opt/nginx")));
+        assert!(!filter.wants(None));
+        assert!(ExeFilter::default().wants(None));
+        assert!(ExeFilter::new(&["a[", "b"]).is_err());
+    }
+}

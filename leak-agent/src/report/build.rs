@@ -1,0 +1,253 @@
+//! How a report is made: a pure function of the engine's snapshot and the agent's facts.
+
+use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
+use super::{
+    Agent, Build, Hop, MapFill, ModeName, ProbePrice, Process, Report, Runtime, Site, State, VERSION,
+};
+use crate::engine::snapshot::{
+    Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
+};
+use crate::types::BootTime;
+use leak_agent_common::counter::Counter;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Said of a runtime in which more tasks ended than were known.
+const MORE_ENDED_THAN_KNOWN: &str = "more tasks ended than were known: the baseline was raised to fit";
+/// Said of a runtime whose sites do not add up to what the engine counted for it.
+const SUM_DIFFERS: &str = "the sites do not add up to the runtime's own total";
+
+impl Report {
+    /// Makes the document. Pure; cost is linear in the number of sites.
+    ///
+    /// The identity of the counts holds whatever the snapshot says. Where it did not hold there, the
+    /// runtime is marked as not exact, with the reason.
+    #[must_use]
+    pub fn build(snapshot: &Snapshot, facts: &AgentFacts) -> Self {
+        let mut processes: Vec<Process> = snapshot
+            .processes
+            .iter()
+            .map(|process| self::process(process, facts.boot_unix))
+            .collect();
+        processes.sort_by(|a, b| a.pid.cmp(&b.pid).then(a.start_time.total_cmp(&b.start_time)));
+        Self {
+            version: VERSION,
+            taken_at: unix_seconds(facts.boot_unix, snapshot.at),
+            agent: agent(snapshot, facts),
+            processes,
+        }
+    }
+}
+
+/// Boot time as Unix time in seconds.
+fn unix_seconds(boot_unix: Duration, at: BootTime) -> f64 {
+    boot_unix.saturating_add(Duration::from_nanos(at.0)).as_secs_f64()
+}
+
+fn process(process: &ProcessSnapshot, boot_unix: Duration) -> Process {
+    Process {
+        pid: process.key.tgid,
+        start_time: unix_seconds(boot_unix, BootTime(process.key.start_boottime)),
+        comm: process.comm.clone(),
+        exe: process.exe.clone(),
+        alive: process.alive,
+        runtimes: process.runtimes.iter().map(runtime).collect(),
+    }
+}
+
+fn runtime(runtime: &RuntimeSnapshot) -> Runtime {
+    let mut repaired = false;
+    let mut sites: Vec<Site> = runtime
+        .sites
+        .iter()
+        .map(|snapshot| {
+            let (site, was_repaired) = site(snapshot);
+            repaired |= was_repaired;
+            site
+        })
+        .collect();
+    sites.sort_by(|a, b| b.live.cmp(&a.live).then_with(|| a.id.cmp(&b.id)));
+
+    let mut sum = Counts::default();
+    for site in sites.iter().filter(|site| !site.system) {
+        sum.baseline = sum.baseline.saturating_add(site.baseline);
+        sum.spawned = sum.spawned.saturating_add(site.spawned);
+        sum.finished = sum.finished.saturating_add(site.finished);
+    }
+    let (sum, sum_repaired) = consistent(sum);
+    repaired |= sum_repaired;
+
+    let doubt = if repaired {
+        Some(MORE_ENDED_THAN_KNOWN)
+    } else if sum != runtime.counts {
+        Some(SUM_DIFFERS)
+    } else {
+        None
+    };
+    let reason = match (&runtime.reason, doubt) {
+        (Some(reason), Some(doubt)) => Some(format!("{reason}; {doubt}")),
+        (reason, doubt) => reason.clone().or_else(|| doubt.map(str::to_owned)),
+    };
+    Runtime {
+        runtime: runtime.runtime.label.to_owned(),
+        state: match runtime.state {
+            FollowState::Followed => State::Followed,
+            FollowState::Partial => State::Partial,
+            FollowState::Unsupported => State::Unsupported,
+        },
+        reason,
+        version: runtime.version.clone(),
+        evidence: runtime.evidence.clone(),
+        points: runtime.points,
+        points_emulated: runtime.points_emulated,
+        live: live(sum),
+        spawned: sum.spawned,
+        finished: sum.finished,
+        baseline: sum.baseline,
+        exact: runtime.exact && doubt.is_none(),
+        sites,
+    }
+}
+
+/// The site, and whether its counts had to be repaired.
+fn site(snapshot: &SiteSnapshot) -> (Site, bool) {
+    let (counts, repaired) = consistent(snapshot.counts);
+    let info = &snapshot.info;
+    let site = Site {
+        id: info.id.clone(),
+        name: info.name.clone(),
+        location: info.location.clone(),
+        kind: info.kind.to_owned(),
+        system: info.system,
+        ambiguous: info.ambiguous,
+        note: info.note.clone(),
+        live: live(counts),
+        spawned: counts.spawned,
+        finished: counts.finished,
+        baseline: counts.baseline,
+    };
+    (site, repaired)
+}
+
+/// `baseline + spawned − finished` of counts that went through [`consistent`].
+fn live(counts: Counts) -> u64 {
+    counts
+        .baseline
+        .saturating_add(counts.spawned)
+        .saturating_sub(counts.finished)
+}
+
+/// The same counts with a baseline for which `live` is neither negative nor too large, and whether that
+/// changed them. A task that ended and was neither spawned nor in the baseline was alive before us.
+fn consistent(counts: Counts) -> (Counts, bool) {
+    let least = counts.finished.saturating_sub(counts.spawned);
+    let most = u64::MAX - counts.spawned;
+    let baseline = counts.baseline.min(most).max(least);
+    (Counts { baseline, ..counts }, baseline != counts.baseline)
+}
+
+fn agent(snapshot: &Snapshot, facts: &AgentFacts) -> Agent {
+    let (mode, mode_reason) = match &facts.mode {
+        Mode::Bpf => (ModeName::Bpf, None),
+        Mode::ProcOnly { reason } => (ModeName::ProcOnly, Some(reason.clone())),
+    };
+    let waiting_for = match &facts.ready {
+        Readiness::Ready => None,
+        Readiness::Starting { waiting_for } => Some(waiting_for.clone()),
+    };
+    let mut counters = owned(&facts.counters);
+    for (name, count) in &snapshot.counters {
+        let counter = counters.entry((*name).to_owned()).or_default();
+        *counter = counter.saturating_add(*count);
+    }
+    let (mut hops, kernel_counters) = kernel(&facts.kernel);
+    hops.extend(facts.hops.iter().map(hop));
+    Agent {
+        build: Build::this(),
+        pid: facts.pid,
+        start_time: unix_seconds(facts.boot_unix, facts.started),
+        uptime: snapshot.at.since(facts.started).as_secs_f64(),
+        mode,
+        mode_reason,
+        ready: waiting_for.is_none(),
+        waiting_for,
+        hops,
+        kernel_counters,
+        counters,
+        missed_processes: owned(&facts.missed_processes),
+        attach_failures: owned(&facts.attach_failures),
+        maps: facts
+            .maps
+            .iter()
+            .map(|map| MapFill {
+                name: map.name.to_owned(),
+                entries: map.entries,
+                capacity: map.capacity,
+            })
+            .collect(),
+        cpu_seconds: facts.cpu.as_secs_f64(),
+        resident_bytes: facts.resident_bytes,
+        probe_prices: (!facts.prices.is_empty()).then(|| {
+            facts
+                .prices
+                .iter()
+                .map(|price| ProbePrice {
+                    program: price.program.clone(),
+                    runs: price.runs,
+                    run_seconds: price.run_time.as_secs_f64(),
+                })
+                .collect()
+        }),
+    }
+}
+
+/// The kernel's counters as the first hop (the ring: what was to be sent, was sent, was lost) and the rest.
+fn kernel(counters: &BTreeMap<Counter, u64>) -> (Vec<Hop>, BTreeMap<String, u64>) {
+    let mut dropped = BTreeMap::new();
+    let mut rest = BTreeMap::new();
+    let mut passed = 0;
+    for (&counter, &count) in counters {
+        match counter {
+            Counter::RingRecords => passed = count,
+            Counter::LostProcessRecord | Counter::LostStackRecord | Counter::LostStreamRecord => {
+                dropped.insert(counter.label().to_owned(), count);
+            }
+            other => {
+                rest.insert(other.label().to_owned(), count);
+            }
+        }
+    }
+    if counters.is_empty() {
+        return (Vec::new(), rest);
+    }
+    let taken = dropped
+        .values()
+        .fold(passed, |sum: u64, lost| sum.saturating_add(*lost));
+    let ring = Hop {
+        name: "ring".to_owned(),
+        taken,
+        passed,
+        dropped,
+    };
+    (vec![ring], rest)
+}
+
+fn hop(hop: &HopFacts) -> Hop {
+    Hop {
+        name: hop.name.to_owned(),
+        taken: hop.taken,
+        passed: hop.passed,
+        dropped: owned(&hop.dropped),
+    }
+}
+
+fn owned(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    counts
+        .iter()
+        .map(|(name, count)| ((*name).to_owned(), *count))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! What the agent tells the report about itself: the input next to the engine's snapshot.
+
+use crate::types::BootTime;
+use leak_agent_common::counter::Counter;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The agent's facts at the moment of a snapshot. All counters count from the agent's start.
+#[derive(Clone, Debug, Default)]
+pub struct AgentFacts {
+    /// Unix time of the boot: wall clock minus boot clock, both read in this tick.
+    pub boot_unix: Duration,
+    /// When the agent started.
+    pub started: BootTime,
+    /// The agent's own pid.
+    pub pid: u32,
+    /// Where the counts come from.
+    pub mode: Mode,
+    /// Whether the first full scan is done and everything found in it is attached.
+    pub ready: Readiness,
+    /// The kernel's counters, as read in this tick. Empty without BPF.
+    pub kernel: BTreeMap<Counter, u64>,
+    /// The hops behind the ring, in the order of the data: decode, engine, discovery queue.
+    pub hops: Vec<HopFacts>,
+    /// Other counters of the agent, by name (snake_case).
+    pub counters: BTreeMap<&'static str, u64>,
+    /// Processes that should be followed and are not, by reason (a fixed word, snake_case).
+    pub missed_processes: BTreeMap<&'static str, u64>,
+    /// Failed attachments, by reason (a fixed word, snake_case).
+    pub attach_failures: BTreeMap<&'static str, u64>,
+    /// Fill of the BPF maps and of the agent's own tables.
+    pub maps: Vec<MapFacts>,
+    /// The agent's own CPU time, user and system.
+    pub cpu: Duration,
+    /// The agent's own resident memory, bytes.
+    pub resident_bytes: u64,
+    /// What the kernel's statistics say the programs cost; empty = not asked for (`--stats`).
+    pub prices: Vec<PriceFacts>,
+}
+
+/// Where the counts come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// BPF programs.
+    #[default]
+    Bpf,
+    /// `/proc` only.
+    ProcOnly {
+        /// Why, as half a sentence.
+        reason: String,
+    },
+}
+
+/// Whether the counts are complete yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The first full scan is done and attached.
+    Ready,
+    /// Not yet.
+    Starting {
+        /// What is still to be done, as half a sentence.
+        waiting_for: String,
+    },
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::Starting {
+            waiting_for: "the first scan of processes".to_owned(),
+        }
+    }
+}
+
+/// One hop of the data: `taken = passed + Σ dropped`, but for what is on its way.
+#[derive(Clone, Debug, Default)]
+pub struct HopFacts {
+    /// Its name (snake_case).
+    pub name: &'static str,
+    /// What came in.
+    pub taken: u64,
+    /// What went on.
+    pub passed: u64,
+    /// What did not, by reason (snake_case).
+    pub dropped: BTreeMap<&'static str, u64>,
+}
+
+/// Fill of one map or table.
+#[derive(Clone, Debug)]
+pub struct MapFacts {
+    /// Its name.
+    pub name: &'static str,
+    /// Entries in use.
+    pub entries: u64,
+    /// Entries it can hold.
+    pub capacity: u64,
+}
+
+/// What one BPF program cost so far (the kernel's `run_cnt` and `run_time_ns`; without the trap that leads
+/// to it).
+#[derive(Clone, Debug)]
+pub struct PriceFacts {
+    /// The program's name.
+    pub program: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// How long in all.
+    pub run_time: Duration,
+}

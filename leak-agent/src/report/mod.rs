@@ -1,0 +1,147 @@
+//! The report: the one immutable document that every output renders.
+//!
+//! Its JSON form is an interface (docs/report.schema.json): a field may be added, none changes its meaning or
+//! goes away without a new [`VERSION`]. It carries no inner type of the engine.
+//!
+//! In every report, for every site, and for every runtime over its sites that are not `system`:
+//! `live = baseline + spawned − finished`.
+
+mod build;
+mod facts;
+mod self_facts;
+
+pub use facts::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness};
+pub use self_facts::{Agent, Build, Hop, MapFill, ModeName, ProbePrice};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the document.
+pub const VERSION: u32 = 1;
+
+/// What is alive on this node at one moment, and how far that can be trusted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Version of this document: 1.
+    pub version: u32,
+    /// When the counts were read: Unix time, seconds.
+    pub taken_at: f64,
+    /// The agent itself: mode, health, losses, cost.
+    pub agent: Agent,
+    /// The processes, by pid.
+    pub processes: Vec<Process>,
+}
+
+/// One process (thread group). Its identity is (`pid`, `start_time`): pids are reused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// When it started: Unix time, seconds, converted from the kernel's boot-time clock, so it moves with
+    /// corrections of the wall clock.
+    pub start_time: f64,
+    /// Name of the main thread as the kernel keeps it: at most 15 bytes, invalid UTF-8 replaced. Not
+    /// sanitised: it can hold control characters.
+    pub comm: String,
+    /// Path of the executable as the process itself sees it; null = could not be read. Not sanitised.
+    pub exe: Option<String>,
+    /// false = it has ended, and is shown for one last time.
+    pub alive: bool,
+    /// Its runtimes, threads first.
+    pub runtimes: Vec<Runtime>,
+}
+
+/// One runtime in one process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Runtime {
+    /// "thread" or "tokio"; more may come.
+    pub runtime: String,
+    /// How far it is followed.
+    pub state: State,
+    /// Why it is not followed wholly, or not exact; null = nothing to say.
+    pub reason: Option<String>,
+    /// Version of the runtime; several, separated by ", ", when the process has several copies; null = unknown.
+    pub version: Option<String>,
+    /// How its hooks were found; null = there are none.
+    pub evidence: Option<String>,
+    /// Attach points in the files of this process.
+    pub points: u32,
+    /// How many of `points` sit on an instruction that the kernel emulates; the others cost the process
+    /// 30–60 times as much per hit in a virtual machine.
+    pub points_emulated: u32,
+    /// Alive now.
+    pub live: u64,
+    /// Created since we began to count.
+    pub spawned: u64,
+    /// Ended since we began to count.
+    pub finished: u64,
+    /// Alive when we began to count.
+    pub baseline: u64,
+    /// Whether `live` is exact. If not, `baseline` (and with it `live`) is a lower bound.
+    pub exact: bool,
+    /// Its spawn sites, by live count, largest first.
+    pub sites: Vec<Site>,
+}
+
+/// One spawn site in one process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Site {
+    /// Unique in the process and runtime, stable over restarts of the program.
+    pub id: String,
+    /// The name that a programmer of the runtime knows: a future type, a function. Not sanitised.
+    pub name: String,
+    /// "file:line", as the executable says it; null = it does not say. Not sanitised.
+    pub location: Option<String>,
+    /// What sort of task: "async", "blocking", "main", "pthread", …
+    pub kind: String,
+    /// The runtime's own job: shown, but left out of the runtime's totals.
+    pub system: bool,
+    /// The name may be that of another site with equal code.
+    pub ambiguous: bool,
+    /// Something to know about this site; null = nothing.
+    pub note: Option<String>,
+    /// Alive now.
+    pub live: u64,
+    /// Created since we began to count.
+    pub spawned: u64,
+    /// Ended since we began to count.
+    pub finished: u64,
+    /// Alive when we began to count.
+    pub baseline: u64,
+}
+
+/// How far a runtime in a process is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Every task.
+    Followed,
+    /// Not every task, or not all that can be known of it: `reason` says what is missing.
+    Partial,
+    /// It is there, but not followed: `reason` says why.
+    Unsupported,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Followed, Self::Partial, Self::Unsupported];
+
+    /// Its name in the document and in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Followed => "followed",
+            Self::Partial => "partial",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// The JSON schema of [`Report`], as committed in docs/report.schema.json.
+#[must_use]
+pub fn schema_json() -> String {
+    let schema = schemars::schema_for!(Report);
+    let mut text = format!("{:#}", schema.as_value());
+    text.push('\n');
+    text
+}

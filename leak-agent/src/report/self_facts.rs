@@ -1,0 +1,136 @@
+//! The agent's own part of the document: mode, health, losses, cost.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The agent itself. All counters count from its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Agent {
+    /// What was built.
+    pub build: Build,
+    /// The agent's pid.
+    pub pid: u32,
+    /// When it started: Unix time, seconds.
+    pub start_time: f64,
+    /// How long it has run: seconds.
+    pub uptime: f64,
+    /// Where the counts come from.
+    pub mode: ModeName,
+    /// Why the mode is not "bpf"; null in mode "bpf".
+    pub mode_reason: Option<String>,
+    /// Whether the first full scan is done and everything found in it is attached.
+    pub ready: bool,
+    /// What is still to be done before it is ready; null when ready.
+    pub waiting_for: Option<String>,
+    /// The hops of the data, in order; each says what it took, passed on and dropped.
+    pub hops: Vec<Hop>,
+    /// Counters of the kernel side that are neither a hop nor a loss, by name.
+    pub kernel_counters: BTreeMap<String, u64>,
+    /// Counters of the agent, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Processes that should be followed and are not, by reason.
+    pub missed_processes: BTreeMap<String, u64>,
+    /// Failed attachments, by reason.
+    pub attach_failures: BTreeMap<String, u64>,
+    /// Fill of maps and tables.
+    pub maps: Vec<MapFill>,
+    /// The agent's own CPU time: seconds.
+    pub cpu_seconds: f64,
+    /// The agent's own resident memory: bytes.
+    pub resident_bytes: u64,
+    /// What the BPF programs cost the processes they run in; null = not asked for.
+    pub probe_prices: Option<Vec<ProbePrice>>,
+}
+
+/// What was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Build {
+    /// Version of the agent.
+    pub version: String,
+    /// Version of the contract between the agent and its BPF object.
+    pub wire_version: u32,
+    /// CPU architecture.
+    pub arch: String,
+    /// "release" or "debug".
+    pub profile: String,
+}
+
+impl Build {
+    /// This build.
+    #[must_use]
+    pub fn this() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            wire_version: leak_agent_common::WIRE_VERSION,
+            arch: std::env::consts::ARCH.to_owned(),
+            profile: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            }
+            .to_owned(),
+        }
+    }
+}
+
+/// Where the counts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeName {
+    /// BPF programs: every task counted.
+    Bpf,
+    /// `/proc` only: threads, as many as there were at the moment of reading.
+    ProcOnly,
+}
+
+impl ModeName {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Bpf, Self::ProcOnly];
+
+    /// Its name in the document and in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Bpf => "bpf",
+            Self::ProcOnly => "proc-only",
+        }
+    }
+}
+
+/// One hop of the data: `in = out + Σ dropped`, but for what is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hop {
+    /// Its name.
+    pub name: String,
+    /// What came in.
+    #[serde(rename = "in")]
+    pub taken: u64,
+    /// What went on.
+    #[serde(rename = "out")]
+    pub passed: u64,
+    /// What did not, by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+/// Fill of one map or table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MapFill {
+    /// Its name.
+    pub name: String,
+    /// Entries in use.
+    pub entries: u64,
+    /// Entries it can hold.
+    pub capacity: u64,
+}
+
+/// What one BPF program cost so far, without the trap that leads to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbePrice {
+    /// The program.
+    pub program: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// How long in all: seconds.
+    pub run_seconds: f64,
+}
