@@ -251,6 +251,33 @@ pub fn fork(n: u64) {
     std::process::exit(0);
 }
 
+/// `n` children by `fork` and `exec` of this program; see [`live_as_child`].
+pub fn children(n: u64) {
+    for number in 0..n {
+        let path = std::env::current_exe().unwrap();
+        let stdin = std::process::Stdio::null();
+        let child = std::process::Command::new(path)
+            .arg("child")
+            .arg((number + 1).to_string())
+            .stdin(stdin)
+            .spawn();
+        std::hint::black_box(child.unwrap());
+    }
+}
+
+/// The life of such a child: 2 · `n` tasks that end and `n` that stay; then its truth, then nothing more
+/// until its parent ends.
+pub fn live_as_child(lab: &mut Lab, n: u64) -> ! {
+    // SAFETY: prctl(PR_SET_PDEATHSIG) takes plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    lab.run("multi", n, 1);
+    lab.run("park", n, 1);
+    lab.print_truth("child");
+    loop {
+        std::thread::park();
+    }
+}
+
 /// Replaces this program by itself: same process, new image, nothing alive.
 pub fn exec() {
     use std::os::unix::process::CommandExt;

@@ -112,6 +112,7 @@ impl Lab {
             "runtimes-drop" => edges::runtimes_drop(self),
             "after-shutdown" => edges::after_shutdown(n),
             "fork" => edges::fork(n),
+            "children" => edges::children(n),
             "exec" => edges::exec(),
             _ => return false,
         }
