@@ -1,4 +1,9 @@
 //! The operating system: what of it the agent uses, one concept per file.
+//!
+//! Everything under `/proc` and every file of another process is untrusted: reads are bounded and total. A
+//! process that vanished is `Ok(None)`, never an error.
 
 pub mod clock;
 pub mod map;
+pub mod maps;
+pub mod proc;
