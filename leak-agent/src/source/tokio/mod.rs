@@ -1,5 +1,7 @@
 //! The tokio source: which code of an executable creates and finishes tokio tasks.
 
+pub mod vtable;
+
 use super::{Inspection, Source};
 use crate::elf::Elf;
 use crate::types::Runtime;

@@ -1,0 +1,41 @@
+//! The function symbols of an ELF file.
+
+use super::Image;
+use crate::types::Vaddr;
+use object::LittleEndian as LE;
+use object::elf;
+use object::read::elf::{FileHeader as _, Sym as _};
+
+/// A function's symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol<'data> {
+    /// Where the function starts.
+    pub vaddr: Vaddr,
+    /// Its bytes; 0 = not stated.
+    pub size: u64,
+    /// The mangled name.
+    pub name: &'data [u8],
+}
+
+/// The defined function symbols of the full table, else (stripped) of the dynamic one, in file order.
+/// Streams: nothing is kept.
+pub fn function_symbols<'data>(image: &Image<'data>) -> impl Iterator<Item = Symbol<'data>> + use<'data> {
+    let data = image.data;
+    let table = image.header.sections(LE, data).ok().and_then(|sections| {
+        [elf::SHT_SYMTAB, elf::SHT_DYNSYM]
+            .into_iter()
+            .filter_map(|kind| sections.symbols(LE, data, kind).ok())
+            .find(|table| !table.is_empty())
+    });
+    table.into_iter().flat_map(move |table| {
+        table.iter().filter_map(move |symbol| {
+            let function = symbol.st_type() == elf::STT_FUNC && symbol.st_shndx(LE).0 != 0;
+            let name = symbol.name(LE, table.strings()).ok()?;
+            function.then_some(Symbol {
+                vaddr: Vaddr(symbol.st_value(LE)),
+                size: symbol.st_size(LE),
+                name,
+            })
+        })
+    })
+}
