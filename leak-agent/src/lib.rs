@@ -8,6 +8,7 @@ pub mod agent;
 pub mod config;
 pub mod elf;
 pub mod engine;
+pub mod output;
 pub mod report;
 pub mod source;
 pub mod stack;

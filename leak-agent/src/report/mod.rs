@@ -8,6 +8,8 @@
 
 mod build;
 mod facts;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod self_facts;
 
 pub use facts::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness};

@@ -1,0 +1,147 @@
+//! Reports for the tests of outputs.
+
+use super::{AgentFacts, HopFacts, MapFacts, PriceFacts, Readiness, Report};
+use crate::engine::snapshot::{
+    Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
+};
+use crate::source::{SiteInfo, thread, tokio};
+use crate::types::{BootTime, ProcessKey, Runtime};
+use leak_agent_common::counter::Counter;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Strings that try to break out of a label, a line or a terminal.
+pub(crate) const HOSTILE: [&str; 5] = [
+    "\u{1b}]0;owned\u{7}\u{1b}[2J",
+    "a\"} 9e99\nleak_agent_tasks_live{pid=\"1\"",
+    "\u{202e}gnp.exe\u{200b}\r\n\\",
+    "日本語のスレッド名がとても長い",
+    "",
+];
+
+/// A site with so many live tasks.
+pub(crate) fn site(number: usize, name: &str, baseline: u64, spawned: u64, finished: u64) -> SiteSnapshot {
+    SiteSnapshot {
+        info: SiteInfo {
+            id: format!("abcd0123:{number:#x}"),
+            name: name.to_owned(),
+            location: Some(format!("src/app.rs:{number}")),
+            kind: "async",
+            system: false,
+            ambiguous: false,
+            note: None,
+        },
+        counts: Counts {
+            baseline,
+            spawned,
+            finished,
+        },
+    }
+}
+
+/// A followed runtime with these sites.
+pub(crate) fn runtime(runtime: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnapshot {
+    let mut counts = Counts::default();
+    for site in sites.iter().filter(|site| !site.info.system) {
+        counts.baseline += site.counts.baseline;
+        counts.spawned += site.counts.spawned;
+        counts.finished += site.counts.finished;
+    }
+    RuntimeSnapshot {
+        runtime,
+        state: FollowState::Followed,
+        reason: None,
+        version: None,
+        evidence: Some("structure".to_owned()),
+        points: 4,
+        points_emulated: 3,
+        counts,
+        exact: true,
+        sites,
+    }
+}
+
+/// A living process.
+pub(crate) fn process(pid: u32, comm: &str, exe: &str, runtimes: Vec<RuntimeSnapshot>) -> ProcessSnapshot {
+    ProcessSnapshot {
+        key: ProcessKey {
+            start_boottime: u64::from(pid) * 1_000_000_000,
+            tgid: pid,
+            pad: 0,
+        },
+        comm: comm.to_owned(),
+        exe: Some(exe.to_owned()),
+        alive: true,
+        runtimes,
+    }
+}
+
+/// The report of these processes, `seconds` after the agent's start.
+pub(crate) fn report(seconds: u64, processes: Vec<ProcessSnapshot>) -> Report {
+    let snapshot = Snapshot {
+        at: BootTime((1_000 + seconds) * 1_000_000_000),
+        processes,
+        counters: BTreeMap::from([("records", 40)]),
+    };
+    Report::build(&snapshot, &facts())
+}
+
+fn facts() -> AgentFacts {
+    AgentFacts {
+        boot_unix: Duration::from_secs(1_700_000_000),
+        started: BootTime(1_000_000_000_000),
+        pid: 4242,
+        ready: Readiness::Ready,
+        kernel: BTreeMap::from([
+            (Counter::RingRecords, 40),
+            (Counter::LostStackRecord, 2),
+            (Counter::UnarmedHits, 1),
+        ]),
+        hops: vec![HopFacts {
+            name: "engine",
+            taken: 40,
+            passed: 39,
+            dropped: BTreeMap::from([("late", 1)]),
+        }],
+        attach_failures: BTreeMap::from([("permission", 1)]),
+        missed_processes: BTreeMap::from([("gone", 3)]),
+        maps: vec![MapFacts {
+            name: "TOTALS",
+            entries: 10,
+            capacity: 65_536,
+        }],
+        cpu: Duration::from_millis(1_250),
+        resident_bytes: 30 << 20,
+        prices: vec![PriceFacts {
+            program: "tokio_point".to_owned(),
+            runs: 1_000,
+            run_time: Duration::from_micros(90),
+        }],
+        ..AgentFacts::default()
+    }
+}
+
+/// One friendly service and one process per hostile string.
+pub(crate) fn hostile_report() -> Report {
+    let mut processes = vec![process(
+        100,
+        "svc",
+        "/opt/svc/bin/svc",
+        vec![
+            runtime(thread::RUNTIME, vec![site(1, "main", 1, 4, 1)]),
+            runtime(
+                tokio::RUNTIME,
+                vec![
+                    site(2, "app::serve", 0, 50, 10),
+                    site(3, "app::flush<T>", 0, 9, 2),
+                    site(4, "app::poll", 0, 1, 0),
+                ],
+            ),
+        ],
+    )];
+    for (pid, text) in (200..).zip(HOSTILE) {
+        let sites = vec![site(5, text, 2, 1, 0)];
+        processes.push(process(pid, text, text, vec![runtime(thread::RUNTIME, sites)]));
+    }
+    report(60, processes)
+}
