@@ -1,1 +1,17 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share: target programs that count themselves, the agent's binary as its users
+//! run it, and the waiting in between.
+//!
+//! The tests compare for equality. Nothing in them is timed: a deadline only bounds how long a failure takes.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
+
+pub mod agent;
+pub mod http;
+pub mod privilege;
+pub mod programs;
+pub mod target;
+pub mod truth;
+pub mod wait;
+
+pub use agent::Agent;
+pub use target::Target;
+pub use truth::Truth;

@@ -1,0 +1,215 @@
+//! The agent as its users run it: the real binary, its flags, its port, its signals.
+
+use crate::http;
+use crate::programs;
+use crate::wait::until;
+use leak_agent::report::{Process, Report, Runtime};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// Path of the agent under test: `$LEAK_AGENT`, else what this workspace has built (release, else debug).
+#[must_use]
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("LEAK_AGENT") {
+        return path.into();
+    }
+    let target = programs::target();
+    let built = |profile: &str| target.parent().unwrap().join(profile).join("leak-agent");
+    let modified = |path: &PathBuf| path.metadata().and_then(|meta| meta.modified()).ok();
+    [built("release"), built("debug")]
+        .into_iter()
+        .filter(|path| path.exists())
+        .max_by_key(modified)
+        .expect("no agent to test: cargo build -p leak-agent, or set LEAK_AGENT")
+}
+
+/// Runs the agent with these arguments to its end.
+pub fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
+    Command::new(binary())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// A port nobody listens on at the moment.
+#[must_use]
+pub fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// `leak-agent run`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Agent {
+    /// Starts it on these executables only and waits until it is ready.
+    #[must_use]
+    pub fn on(executables: &[&Path]) -> Self {
+        let mut arguments = Vec::new();
+        for path in executables {
+            arguments.push(OsStr::new("--exe"));
+            arguments.push(path.as_os_str());
+        }
+        Self::start(&arguments)
+    }
+
+    /// Starts it with these further arguments and waits until it is ready.
+    #[must_use]
+    pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
+        let mut agent = Self::start_unready(arguments);
+        until("the agent is ready", || {
+            if let Some(status) = agent.child.try_wait().unwrap() {
+                panic!("the agent ended with {status}: {}", agent.log());
+            }
+            let report = agent.try_report()?;
+            match report.agent.waiting_for {
+                None => Ok(()),
+                Some(reason) => Err(format!("waiting for {reason}")),
+            }
+        });
+        agent
+    }
+
+    /// Starts it and does not wait.
+    #[must_use]
+    pub fn start_unready<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
+        let address = free_port();
+        let log = programs::target().join(format!("agent-{}.log", address.port()));
+        let child = Command::new(binary())
+            .arg("run")
+            .args(["--interval", "100ms", "--listen", &address.to_string()])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, address, log }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its newest report.
+    ///
+    /// # Errors
+    ///
+    /// No answer, or not a report.
+    pub fn try_report(&self) -> Result<Report, String> {
+        let (status, body) = http::get(self.address, "/report").map_err(|error| error.to_string())?;
+        if status != 200 {
+            return Err(format!("status {status}: {body}"));
+        }
+        serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))
+    }
+
+    /// Its newest report.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.try_report()
+            .unwrap_or_else(|error| panic!("no report: {error}; log: {}", self.log()))
+    }
+
+    /// A report that was made after this call began.
+    #[must_use]
+    pub fn next_report(&self) -> Report {
+        let now = self.report().taken_at;
+        until("a newer report", || {
+            let report = self.try_report()?;
+            // The one that was being made when we asked may have read its counts before.
+            if report.taken_at > now {
+                Ok(report)
+            } else {
+                Err("the same".to_owned())
+            }
+        })
+    }
+
+    /// One living process of the newest report.
+    ///
+    /// # Errors
+    ///
+    /// It is not in the report.
+    pub fn process(&self, pid: u32) -> Result<Process, String> {
+        let report = self.try_report()?;
+        report
+            .processes
+            .into_iter()
+            .find(|process| process.pid == pid && process.alive)
+            .ok_or_else(|| format!("process {pid} is not in the report"))
+    }
+
+    /// One runtime of one living process of the newest report.
+    ///
+    /// # Errors
+    ///
+    /// It is not in the report.
+    pub fn runtime(&self, pid: u32, runtime: &str) -> Result<Runtime, String> {
+        self.process(pid)?
+            .runtimes
+            .into_iter()
+            .find(|found| found.runtime == runtime)
+            .ok_or_else(|| format!("process {pid} has no runtime {runtime} in the report"))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> std::process::ExitStatus {
+        until("the agent's end", || {
+            self.child.try_wait().unwrap().ok_or("it runs")
+        })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            report_log(&self.log());
+        }
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the agent's log belongs to a failed test's output"
+)]
+fn report_log(log: &str) {
+    let lines: Vec<_> = log.lines().collect();
+    eprintln!(
+        "the agent's last words:\n{}",
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    );
+}

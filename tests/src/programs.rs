@@ -1,0 +1,216 @@
+//! The target programs: built once, found by name.
+//!
+//! Everything lands in `target/programs`; a file lock there keeps test binaries that run at the same time
+//! from building the same thing twice.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A way to build a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// cargo's release profile.
+    Release,
+    /// Release with `lto = "fat"` and one codegen unit.
+    Fat,
+    /// Release with `lto = "thin"`.
+    Thin,
+    /// Release with `opt-level = "z"`.
+    OptZ,
+    /// Release with full debug information.
+    Full,
+    /// Not optimised.
+    Debug,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Fat => "fat",
+            Self::Thin => "thin",
+            Self::OptZ => "optz",
+            Self::Full => "full",
+            Self::Debug => "dev",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        if self == Self::Debug { "debug" } else { self.name() }
+    }
+}
+
+/// A tokio program, as one test sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokioProbe {
+    /// "154", "147" or "138".
+    pub tokio: &'static str,
+    /// How it is built.
+    pub profile: Profile,
+    /// Whether it has been through `strip`.
+    pub stripped: bool,
+}
+
+impl TokioProbe {
+    /// Every version in release and in fat LTO, with symbols and stripped.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for tokio in ["154", "147", "138"] {
+            for profile in [Profile::Release, Profile::Fat] {
+                for stripped in [false, true] {
+                    all.push(Self {
+                        tokio,
+                        profile,
+                        stripped,
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    /// Its path; builds it if need be.
+    #[must_use]
+    pub fn path(self) -> PathBuf {
+        let name = format!("tokio-{}", self.tokio);
+        let path = cargo(&format!("tokio-probe/{name}"), &name, self.profile);
+        if self.stripped { stripped(&path) } else { path }
+    }
+}
+
+/// The tokio program with the newest tokio, release, with symbols.
+#[must_use]
+pub fn tokio_probe() -> PathBuf {
+    TokioProbe {
+        tokio: "154",
+        profile: Profile::Release,
+        stripped: false,
+    }
+    .path()
+}
+
+/// The shared library with tokio 1.47.
+#[must_use]
+pub fn tokio_library() -> PathBuf {
+    cargo(
+        "tokio-probe/tokio-library",
+        "libtokio_library.so",
+        Profile::Release,
+    )
+}
+
+/// The threads of Rust's standard library.
+#[must_use]
+pub fn std_threads() -> PathBuf {
+    cargo("std-threads", "std-threads", Profile::Release)
+}
+
+/// The C program.
+#[must_use]
+pub fn threads() -> PathBuf {
+    let _lock = lock();
+    let source = sources().join("threads/threads.c");
+    let path = target().join("threads");
+    if newer(&source, &path) {
+        let part = target().join("threads.part");
+        run(Command::new("cc")
+            .args(["-O2", "-g", "-Wall", "-Wextra", "-pthread", "-o"])
+            .arg(&part)
+            .arg(&source));
+        fs::rename(part, &path).unwrap();
+    }
+    path
+}
+
+/// A copy without symbols.
+#[must_use]
+pub fn stripped(path: &Path) -> PathBuf {
+    let _lock = lock();
+    let profile = path.parent().and_then(Path::file_name).unwrap();
+    let folder = target().join("stripped").join(profile);
+    fs::create_dir_all(&folder).unwrap();
+    let copy = folder.join(path.file_name().unwrap());
+    if newer(path, &copy) {
+        let part = copy.with_extension("part");
+        run(Command::new("strip").arg("-o").arg(&part).arg(path));
+        fs::rename(part, &copy).unwrap();
+    }
+    copy
+}
+
+/// An empty folder for one test, in the target folder; what an earlier run left in it is removed.
+#[must_use]
+pub fn scratch(test: &str) -> PathBuf {
+    let path = target().join("scratch").join(test);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// `target/programs`, created if need be.
+#[must_use]
+pub fn target() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let path = target.join("programs");
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// The workspace.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
+}
+
+fn cargo(package: &str, file: &str, profile: Profile) -> PathBuf {
+    let _lock = lock();
+    let path = target().join(profile.folder()).join(file);
+    let folder = sources().join(package);
+    run(
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--profile",
+                profile.name(),
+                "--target-dir",
+            ])
+            .arg(target())
+            .current_dir(folder)
+            // The tests' own build must not leak into the targets: they are to look like other people's.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("CARGO_TARGET_DIR"),
+    );
+    path
+}
+
+fn lock() -> File {
+    let file = File::create(target().join(".lock")).unwrap();
+    file.lock().unwrap();
+    file
+}
+
+fn newer(source: &Path, product: &Path) -> bool {
+    let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    time(product).is_none_or(|product| time(source).unwrap() > product)
+}
+
+fn run(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
