@@ -62,6 +62,8 @@ pub mod site {
     pub const UNRESOLVED: u64 = 3;
     /// The map of totals was full: every further site of the process is folded into this one.
     pub const OTHER: u64 = 4;
+    /// A thread that the kernel itself runs in the process (io_uring, vhost): nobody called for it by name.
+    pub const KERNEL_WORKER: u64 = 5;
     /// Set in the number of a *ticket*: a site number given to a single thread whose creation stack the
     /// kernel could not recognise. User space learns the stack from the ring and assigns the ticket to a site.
     pub const TICKET: u64 = 1 << 63;

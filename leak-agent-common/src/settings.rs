@@ -36,3 +36,6 @@ pub const STACK_PIECE: usize = 1024;
 pub const STACK_CAP: usize = 16 * 1024;
 /// The walk by learned frame sizes gives up after this many frames.
 pub const WALK_FRAMES: usize = 24;
+
+/// How many rows of totals one process may have before its further sites are folded (`SITES_PER_PROCESS`).
+pub const SITES_PER_PROCESS_SYMBOL: &str = "SITES_PER_PROCESS";

@@ -1,0 +1,124 @@
+//! Counting: the one way in which every probe adds to the totals.
+
+use crate::{
+    atomic,
+    maps::{BUDGETS, Budget, COUNTERS, OTHERS, SITES},
+    settings,
+};
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST};
+use aya_log_ebpf::warn;
+use leak_agent_common::{
+    counter::Counter,
+    key::{ProcessKey, SiteKey, site},
+    totals::SiteTotals,
+};
+
+/// What is added.
+#[derive(Clone, Copy)]
+pub(crate) struct Delta {
+    pub(crate) spawned: u64,
+    pub(crate) finished: u64,
+    pub(crate) baseline: u64,
+}
+
+/// One task was created.
+pub(crate) const SPAWNED: Delta = Delta { spawned: 1, finished: 0, baseline: 0 };
+/// One task ended.
+pub(crate) const FINISHED: Delta = Delta { spawned: 0, finished: 1, baseline: 0 };
+/// Takes one end back.
+pub(crate) const UNFINISHED: Delta = Delta { spawned: 0, finished: u64::MAX, baseline: 0 };
+/// One task was found alive.
+pub(crate) const FOUND: Delta = Delta { spawned: 0, finished: 0, baseline: 1 };
+
+/// Whether a count was the first of its site.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    First,
+    Known,
+}
+
+const ZERO: SiteTotals = SiteTotals { spawned: 0, finished: 0, baseline: 0 };
+
+/// Bumps a counter; says whether it was this CPU's first time.
+#[inline(always)]
+pub(crate) fn bump(counter: Counter) -> bool {
+    match COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a valid map value of this CPU.
+        Some(value) => (unsafe { atomic::fetch_add(value, 1) }) == 0,
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn apply(totals: *mut SiteTotals, delta: Delta) {
+    // SAFETY: a valid map value of this CPU.
+    unsafe {
+        if delta.spawned != 0 {
+            atomic::add(&raw mut (*totals).spawned, delta.spawned);
+        }
+        if delta.finished != 0 {
+            atomic::add(&raw mut (*totals).finished, delta.finished);
+        }
+        if delta.baseline != 0 {
+            atomic::add(&raw mut (*totals).baseline, delta.baseline);
+        }
+    }
+}
+
+/// Adds to the totals of a site: exactly once, or counted as lost.
+///
+/// A site without a row gets one, unless its process has an `~other` row already: once folded, always
+/// folded, so that a spawn and its finish meet in the same row.
+#[inline(always)]
+pub(crate) fn add<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<Sight, Counter> {
+    if let Some(totals) = SITES.get_ptr_mut(key) {
+        apply(totals, delta);
+        return Ok(Sight::Known);
+    }
+    add_unknown(ctx, key, delta)
+}
+
+/// The cold half of [`add`].
+#[inline(never)]
+fn add_unknown<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<Sight, Counter> {
+    let other = SiteKey { site: site::OTHER, plan: 0, ..*key };
+    if let Some(totals) = OTHERS.get_ptr_mut(&other) {
+        apply(totals, delta);
+        bump(Counter::FoldedSites);
+        return Ok(Sight::Known);
+    }
+    if may_add_row(&key.process) {
+        let _ = SITES.insert(key, &ZERO, BPF_NOEXIST.into()); // another CPU may have been first
+        if let Some(totals) = SITES.get_ptr_mut(key) {
+            apply(totals, delta);
+            return Ok(Sight::First);
+        }
+    }
+    let _ = OTHERS.insert(&other, &ZERO, BPF_NOEXIST.into());
+    let totals = OTHERS.get_ptr_mut(&other).ok_or(Counter::LostCounts)?;
+    apply(totals, delta);
+    if bump(Counter::FoldedSites) {
+        warn!(ctx, "no room for more spawn sites: folding those of process {} into ~other", key.process.tgid);
+    }
+    Ok(Sight::Known)
+}
+
+/// The budget of a process.
+#[inline(always)]
+pub(crate) fn budget(process: &ProcessKey) -> Option<*mut Budget> {
+    if let Some(budget) = BUDGETS.get_ptr_mut(process) {
+        return Some(budget);
+    }
+    let _ = BUDGETS.insert(process, &Budget { second: 0, stacks: 0, rows: 0 }, BPF_NOEXIST.into());
+    BUDGETS.get_ptr_mut(process)
+}
+
+/// One process must not use up the rows of all.
+#[inline(always)]
+fn may_add_row(process: &ProcessKey) -> bool {
+    match budget(process) {
+        // SAFETY: a valid map value.
+        Some(budget) => (unsafe { atomic::fetch_add(&raw mut (*budget).rows, 1) }) < settings::sites_per_process().into(),
+        None => true,
+    }
+}

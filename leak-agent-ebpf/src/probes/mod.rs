@@ -1,0 +1,5 @@
+//! The programs, one file per concept.
+
+mod process;
+mod thread;
+mod tokio;

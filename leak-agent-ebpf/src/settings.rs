@@ -1,0 +1,48 @@
+//! Load-time settings: the loader writes them, the kernel freezes them, the verifier sees constants.
+
+use leak_agent_common::{WIRE_VERSION as VERSION, settings::NO_FIELD};
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $symbol:ident: $type:ty = $value:expr => $getter:ident,)*) => {$(
+        #[unsafe(no_mangle)]
+        static $symbol: $type = $value;
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $getter() -> $type {
+            // SAFETY: a valid static; volatile because the loader changes it behind the compiler's back.
+            unsafe { core::ptr::read_volatile(&raw const $symbol) }
+        }
+    )*};
+}
+
+settings! {
+    /// Version of the wire contract: read by the loader, kept alive by being used.
+    WIRE_VERSION: u32 = VERSION => wire_version,
+    /// `task_struct.pid`.
+    O_PID: u32 = NO_FIELD => o_pid,
+    /// `task_struct.tgid`.
+    O_TGID: u32 = NO_FIELD => o_tgid,
+    /// `task_struct.flags`.
+    O_FLAGS: u32 = NO_FIELD => o_flags,
+    /// `task_struct.comm`.
+    O_COMM: u32 = NO_FIELD => o_comm,
+    /// `task_struct.group_leader`.
+    O_LEADER: u32 = NO_FIELD => o_leader,
+    /// `task_struct.start_boottime`.
+    O_START: u32 = NO_FIELD => o_start,
+    /// `task_struct.self_exec_id`.
+    O_EXEC_ID: u32 = NO_FIELD => o_exec_id,
+    /// `task_struct.signal`.
+    O_SIGNAL: u32 = NO_FIELD => o_signal,
+    /// `signal_struct.live`.
+    O_SIGNAL_LIVE: u32 = NO_FIELD => o_signal_live,
+    /// Most stack bytes to copy.
+    STACK_BYTES: u32 = 8192 => stack_bytes,
+    /// Stacks one process may send per second.
+    STACKS_PER_SEC: u32 = 64 => stacks_per_sec,
+    /// Rows of totals one process may have.
+    SITES_PER_PROCESS: u32 = 4096 => sites_per_process,
+    /// 1 in N hits is sent as a stream record; 0 = none.
+    STREAM_EVERY: u32 = 0 => stream_every,
+}
