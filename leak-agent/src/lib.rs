@@ -5,6 +5,7 @@
 //! < `output` < `agent` < `cli`.
 
 pub mod agent;
+pub mod bpf;
 pub mod config;
 pub mod elf;
 pub mod engine;
