@@ -89,6 +89,8 @@ pub struct HttpConfig {
     pub head_timeout: Duration,
     /// A connection is closed after this time, whatever happens on it.
     pub connection_timeout: Duration,
+    /// Without a new report for this long, the agent counts as stuck.
+    pub stalled_after: Duration,
     /// What /metrics shows.
     pub metrics: MetricsConfig,
 }
@@ -106,6 +108,7 @@ impl HttpConfig {
             max_connections: 64,
             head_timeout: Duration::from_secs(5),
             connection_timeout: Duration::from_secs(60),
+            stalled_after: Duration::from_secs(60),
             metrics: MetricsConfig::default(),
         }
     }

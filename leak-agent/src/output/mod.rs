@@ -1,5 +1,6 @@
 //! Rendering: each output turns reports into one form for one reader. They decide nothing, and see no inner
 //! type of the engine.
 
+pub mod http;
 pub mod metrics;
 pub mod text;
