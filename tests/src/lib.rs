@@ -5,8 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 pub mod agent;
+pub mod compare;
 pub mod http;
 pub mod privilege;
+pub mod probed;
+pub mod proc;
 pub mod programs;
 pub mod target;
 pub mod truth;

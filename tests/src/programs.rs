@@ -71,6 +71,16 @@ impl TokioProbe {
         all
     }
 
+    /// The version as people write it, without the last part.
+    #[must_use]
+    pub fn version(self) -> &'static str {
+        match self.tokio {
+            "154" => "1.54.",
+            "147" => "1.47.",
+            _ => "1.38.",
+        }
+    }
+
     /// Its path; builds it if need be.
     #[must_use]
     pub fn path(self) -> PathBuf {
@@ -107,14 +117,24 @@ pub fn std_threads() -> PathBuf {
     cargo("std-threads", "std-threads", Profile::Release)
 }
 
-/// The C program.
+/// The C program that creates threads and processes.
 #[must_use]
 pub fn threads() -> PathBuf {
+    c("threads")
+}
+
+/// The C program that maps its arguments executable.
+#[must_use]
+pub fn mapper() -> PathBuf {
+    c("mapper")
+}
+
+fn c(name: &str) -> PathBuf {
     let _lock = lock();
-    let source = sources().join("threads/threads.c");
-    let path = target().join("threads");
+    let source = sources().join(name).join(name).with_extension("c");
+    let path = target().join(name);
     if newer(&source, &path) {
-        let part = target().join("threads.part");
+        let part = path.with_extension("part");
         run(Command::new("cc")
             .args(["-O2", "-g", "-Wall", "-Wextra", "-pthread", "-o"])
             .arg(&part)

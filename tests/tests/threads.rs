@@ -1,0 +1,212 @@
+//! OS threads, against programs that count themselves and against /proc.
+
+use leak_agent_tests::compare::{describe, until_equal, until_equal_since};
+use leak_agent_tests::truth::Counts;
+use leak_agent_tests::wait::until;
+use leak_agent_tests::{Agent, Target, privilege, proc, programs};
+
+/// The main thread is a thread, too; the programs leave it out.
+const MAIN: Counts = Counts {
+    spawned: 1,
+    finished: 0,
+    live: 1,
+};
+
+/// A C program that starts after the agent: exact from its first thread to the last, main thread included.
+#[test]
+fn threads_of_a_process_born_later_are_exact() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::threads();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    for command in [
+        "joined 200",
+        "detached 50",
+        "park 30",
+        "storm 500",
+        "fork 10",
+        "vfork 10",
+        "posix-spawn 10",
+        "release",
+    ] {
+        let truth = target.command(command);
+        let found = until_equal(&agent, target.pid(), "thread", truth.counts() + MAIN);
+        assert!(found.exact, "{}", describe(&found));
+        assert_eq!(found.baseline, 0, "{}", describe(&found));
+    }
+}
+
+/// A process that was there before the agent: its threads are the baseline, and the sum is exact.
+#[test]
+fn threads_of_a_running_process_are_exact_by_the_walk() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::threads();
+    let mut target = Target::start(&path);
+    target.command("joined 20");
+    let begin = target.command("park 12");
+    let agent = Agent::on(&[&path]);
+    for command in ["truth", "joined 50", "park 5", "detached 20", "release", "park 3"] {
+        let truth = target.command(command);
+        let found = until_equal_since(
+            &agent,
+            target.pid(),
+            "thread",
+            &begin,
+            // The main thread is in the baseline.
+            &leak_agent_tests::Truth {
+                live: truth.live + 1,
+                ..truth.clone()
+            },
+        );
+        assert!(found.exact, "{}", describe(&found));
+        assert_eq!(found.baseline, 13, "{}", describe(&found));
+    }
+}
+
+/// A leader that ends first leaves a living process: the others are followed on.
+#[test]
+fn threads_after_the_leader_has_ended_are_still_followed() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::threads();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    target.command("park 4");
+    for command in ["leader-exits", "joined 10", "park 2", "release"] {
+        let truth = target.command(command);
+        let ended = Counts {
+            spawned: truth.spawned + 1,
+            finished: truth.finished + 1,
+            live: truth.live,
+        };
+        until_equal(&agent, target.pid(), "thread", ended);
+    }
+}
+
+/// Every kind of exec ends all threads but one, and the process goes on under its key.
+#[test]
+fn threads_across_exec_by_leader_by_thread_and_by_orphan_are_exact() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::threads();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    for exec in ["exec", "exec-thread", "exec-orphan"] {
+        target.command("park 5");
+        let truth = target.command(exec);
+        assert_eq!(truth.phase, "execed");
+        until_equal(&agent, target.pid(), "thread", truth.counts() + MAIN);
+        let truth = target.command("joined 10");
+        until_equal(&agent, target.pid(), "thread", truth.counts() + MAIN);
+    }
+}
+
+/// A forked child is a process of its own: its threads are its, and its parent's are not.
+#[test]
+fn threads_of_a_forked_child_belong_to_the_child() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::threads();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    target.command("park 9");
+    let parent = target.command("forked-family 4");
+    let child = target.answer_of_child();
+    until_equal(&agent, child.pid, "thread", child.counts() + MAIN);
+    until_equal(&agent, target.pid(), "thread", parent.counts() + MAIN);
+}
+
+/// The two functions that create threads are two sites, and each has its own count.
+#[test]
+fn thread_sites_of_two_functions_are_told_apart() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::threads();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    target.command("joined 400");
+    let truth = target.command("park 60");
+    let found = until_equal(&agent, target.pid(), "thread", truth.counts() + MAIN);
+    until("each site with its count", || {
+        let found = agent.runtime(target.pid(), "thread")?;
+        let of = |name: &str| {
+            let sites = found.sites.iter().filter(|site| site.name.contains(name));
+            sites.fold((0, 0), |sum, site| (sum.0 + site.spawned, sum.1 + site.live))
+        };
+        let want = ((truth.alpha, 20), (truth.beta, 40));
+        let got = (of("spawn_alpha"), of("spawn_beta"));
+        if got == want {
+            Ok(())
+        } else {
+            Err(format!("want {want:?}, got {got:?}: {}", describe(&found)))
+        }
+    });
+    assert!(found.exact, "{}", describe(&found));
+}
+
+/// Threads of Rust's standard library: the functions that call `spawn` are the sites, not `std` itself.
+#[test]
+fn thread_sites_of_a_rust_program_bear_the_names_of_its_functions() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::std_threads();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    target.command("pool 100");
+    let truth = target.command("leak 25");
+    until_equal(&agent, target.pid(), "thread", truth.counts() + MAIN);
+    until("each site with its count", || {
+        let found = agent.runtime(target.pid(), "thread")?;
+        for site in &truth.sites {
+            let mine = found.sites.iter().filter(|found| found.name.contains(&site.name));
+            let live: u64 = mine.clone().map(|site| site.live).sum();
+            let spawned: u64 = mine.map(|site| site.spawned).sum();
+            if (spawned, live) != (site.spawned, site.live) {
+                return Err(format!("{}: {spawned} {live}: {}", site.name, describe(&found)));
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Every process of the machine at once: live threads are what /proc lists, for all that stand still.
+#[test]
+fn threads_of_every_process_of_the_machine_agree_with_proc() {
+    if !privilege::privileged() {
+        return;
+    }
+    let _some: Vec<_> = (0..3).map(|_| Target::start(&programs::threads())).collect();
+    let agent = Agent::start(&[] as &[&str]);
+    until("all processes agree with /proc", || {
+        let before = proc::threads_of_all();
+        let report = agent.next_report();
+        let after = proc::threads_of_all();
+        let still: Vec<_> = before.iter().filter(|process| after.contains(process)).collect();
+        assert!(still.len() > 3, "hardly a process stands still");
+        for (pid, threads) in still {
+            if *pid == agent.pid() {
+                continue;
+            }
+            let process = report
+                .processes
+                .iter()
+                .find(|process| process.pid == *pid && process.alive);
+            let live =
+                process.and_then(|process| process.runtimes.iter().find(|found| found.runtime == "thread"));
+            match live {
+                Some(found) if found.live == *threads => {}
+                other => return Err(format!("process {pid}: /proc lists {threads}, report: {other:?}")),
+            }
+        }
+        Ok(())
+    });
+}
