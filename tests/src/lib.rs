@@ -6,15 +6,18 @@
 
 pub mod agent;
 pub mod compare;
+pub mod hostile;
 pub mod http;
 pub mod privilege;
 pub mod probed;
 pub mod proc;
 pub mod programs;
+pub mod server;
 pub mod target;
 pub mod truth;
 pub mod wait;
 
 pub use agent::Agent;
+pub use server::Server;
 pub use target::Target;
 pub use truth::Truth;

@@ -129,6 +129,32 @@ pub fn mapper() -> PathBuf {
     c("mapper")
 }
 
+/// mini-redis's server with tokio 1.54, on the port given as argument.
+#[must_use]
+pub fn mini_redis() -> PathBuf {
+    cargo("mini-redis", "mini-redis-now", Profile::Release)
+}
+
+/// An executable of a published crate, installed as its users do (with the crate's own lock file, so that the
+/// same version gives the same program). The first time takes minutes.
+#[must_use]
+pub fn installed(package: &str, version: &str, executable: &str, options: &[&str]) -> PathBuf {
+    let _lock = lock();
+    let root = target().join("third-party").join(format!("{package}-{version}"));
+    let path = root.join("bin").join(executable);
+    if !path.exists() {
+        run(clean(Command::new("nice").arg("cargo"))
+            .args(["install", "--quiet", "--locked", "--version", version, "--root"])
+            .arg(&root)
+            .arg("--target-dir")
+            .arg(target().join("third-party-build"))
+            .args(options)
+            .arg(package)
+            .current_dir(target()));
+    }
+    path
+}
+
 fn c(name: &str) -> PathBuf {
     let _lock = lock();
     let source = sources().join(name).join(name).with_extension("c");
@@ -203,13 +229,17 @@ fn cargo(package: &str, file: &str, profile: Profile) -> PathBuf {
                 "--target-dir",
             ])
             .arg(target())
-            .current_dir(folder)
-            // The tests' own build must not leak into the targets: they are to look like other people's.
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env_remove("CARGO_TARGET_DIR"),
+            .current_dir(folder),
     );
     path
+}
+
+/// The tests' own build must not leak into the targets: they are to look like other people's.
+fn clean(command: &mut Command) -> &mut Command {
+    command
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
 }
 
 fn lock() -> File {

@@ -1,0 +1,114 @@
+//! Limits that are reached: sites that do not fit, a ring that is too small. Totals stay exact, and every
+//! loss is counted.
+
+use leak_agent_tests::compare::{check_identity, describe, until_equal};
+use leak_agent_tests::programs::{self, TokioProbe};
+use leak_agent_tests::{Agent, Target, privilege};
+
+/// More sites than the map of totals has rows: the rest is folded into one, and nothing is lost.
+#[test]
+fn sites_beyond_the_maps_rows_are_folded_and_totals_stay_exact() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::tokio_probe();
+    let exe = path.to_string_lossy().into_owned();
+    let agent = Agent::start(&["--max-sites", "8", "--exe", &exe]);
+    let mut target = Target::start(&path);
+    for command in ["all 20", "release", "storm 20000", "runtimes-drop", "local-drop"] {
+        let truth = target.command(command);
+        // What does not fit has lost its site, and with it whether it was tokio's own: workers count, too.
+        let found = leak_agent_tests::wait::until(command, || {
+            let found = agent.runtime(target.pid(), "tokio")?;
+            let workers = found.spawned.checked_sub(truth.spawned);
+            let live = found.live.checked_sub(truth.live);
+            match (workers, live) {
+                (Some(workers), Some(live)) if workers <= 8 && live <= workers => Ok(found),
+                _ => Err(format!("want {:?}: {}", truth.counts(), describe(&found))),
+            }
+        });
+        check_identity(&found);
+        assert!(
+            found.sites.iter().any(|site| site.name.contains("~other")),
+            "{}",
+            describe(&found)
+        );
+    }
+    let report = agent.next_report();
+    assert_eq!(
+        report.agent.kernel_counters.get("lost_counts"),
+        Some(&0),
+        "{:?}",
+        report.agent
+    );
+    assert!(
+        report.agent.kernel_counters["folded_sites"] > 0,
+        "{:?}",
+        report.agent
+    );
+}
+
+/// Two million spawns with every one streamed through the smallest ring: records are lost, counts are not,
+/// and what was to be sent is what was sent and what was lost.
+#[test]
+fn storm_through_a_ring_too_small_loses_records_and_no_count() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = TokioProbe {
+        tokio: "154",
+        profile: programs::Profile::Fat,
+        stripped: false,
+    }
+    .path();
+    let exe = path.to_string_lossy().into_owned();
+    let agent = Agent::start(&["--ring", "4KiB", "--stream-every", "1", "--exe", &exe]);
+    let mut target = Target::start(&path);
+    let truth = target.command("storm 2000000");
+    let found = until_equal(&agent, target.pid(), "tokio", truth.counts());
+    assert!(found.exact, "{}", describe(&found));
+    let report = agent.next_report();
+    let ring = report.agent.hops.iter().find(|hop| hop.name == "ring").unwrap();
+    assert_eq!(
+        ring.taken,
+        ring.passed + ring.dropped.values().sum::<u64>(),
+        "{ring:?}"
+    );
+    assert!(
+        ring.dropped["lost_stream_record"] > 0,
+        "the ring was not too small: {ring:?}"
+    );
+    // One record per spawn and per finish of a task, tokio's own included; threads have theirs, too.
+    assert!(ring.taken >= truth.spawned + truth.finished, "{ring:?}");
+    for lost in [
+        "lost_counts",
+        "folded_sites",
+        "unknown_point",
+        "unreadable_header",
+    ] {
+        assert_eq!(
+            report.agent.kernel_counters.get(lost),
+            Some(&0),
+            "{lost}: {:?}",
+            report.agent.kernel_counters
+        );
+    }
+}
+
+/// A steady load while the agent watches: at the end of it, every task has been counted twice.
+#[test]
+fn steady_load_is_counted_to_the_task() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::tokio_probe();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    target.command("hold 5000");
+    for _ in 0..10 {
+        let _later = agent.next_report();
+    }
+    let truth = target.command("stop");
+    assert!(truth.spawned > 0);
+    until_equal(&agent, target.pid(), "tokio", truth.counts());
+}
