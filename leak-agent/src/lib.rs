@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod config;
 pub mod elf;
 pub mod engine;
+pub mod event;
 pub mod output;
 pub mod report;
 pub mod source;

@@ -1,5 +1,235 @@
-//! The engine: pure state. Events and totals in, snapshots out; it reads no clock, file, map or thread.
+//! The engine: pure state. Events, plans and totals in, snapshots out; it reads no clock, file, map or thread.
+//!
+//! Totals are absolute: every tick the caller hands over all rows of the kernel's maps, and the engine keeps
+//! the newest value of each. What happened between two ticks needs no event.
 
+mod baseline;
+mod plan;
+mod process;
 pub mod snapshot;
+mod threads;
 
+pub use plan::PlanFacts;
 pub use snapshot::Snapshot;
+
+use crate::event::Event;
+use crate::source::SiteInfo;
+use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
+use leak_agent_common::key::SiteKey;
+use leak_agent_common::totals::SiteTotals;
+use process::{Birth, Process};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an ended process stays: long enough for the counts of its last threads to arrive and for every
+/// output to show it once more.
+const KEEP_ENDED: Duration = Duration::from_secs(2);
+
+/// A runtime that is followed by kernel hooks in every process.
+#[derive(Clone, Debug)]
+pub struct KernelRuntime {
+    /// Which.
+    pub runtime: Runtime,
+    /// How it is followed, for people.
+    pub evidence: &'static str,
+    /// Names of its reserved site numbers.
+    pub reserved: fn(u64) -> SiteInfo,
+}
+
+/// What the engine no longer needs, for the caller to clear.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    /// Rows of totals that nothing will count in any more.
+    pub rows: Vec<SiteKey>,
+    /// Processes that are forgotten.
+    pub processes: Vec<ProcessKey>,
+}
+
+/// All that is known of all processes.
+#[derive(Debug)]
+pub struct Engine {
+    kernel: KernelRuntime,
+    processes: BTreeMap<ProcessKey, Process>,
+    plans: HashMap<PlanId, Arc<PlanFacts>>,
+    max_processes: usize,
+    counters: BTreeMap<&'static str, u64>,
+    garbage: Garbage,
+    unknown: Vec<ProcessKey>,
+    lost_counts: u64,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet. `kernel` is the runtime whose tasks carry the processes: a process
+    /// without any has ended.
+    #[must_use]
+    pub fn new(kernel: KernelRuntime, max_processes: usize) -> Self {
+        Self {
+            kernel,
+            processes: BTreeMap::new(),
+            plans: HashMap::new(),
+            max_processes,
+            counters: BTreeMap::new(),
+            garbage: Garbage::default(),
+            unknown: Vec::new(),
+            lost_counts: 0,
+        }
+    }
+
+    /// Takes one event of the ring.
+    pub fn apply(&mut self, event: &Event) {
+        self.count("events");
+        match event {
+            Event::Forked {
+                process,
+                parent,
+                exec,
+                comm,
+                at,
+            } => {
+                let inherited = self
+                    .processes
+                    .get(parent)
+                    .is_none_or(|parent| parent.may_have_tasks());
+                let birth = Birth::Forked { at: *at, inherited };
+                if let Some(entry) = self.entry(*process) {
+                    entry.born(birth, *exec, comm);
+                }
+            }
+            Event::Execed {
+                process,
+                exec,
+                comm,
+                at,
+            } => {
+                if let Some(entry) = self.entry(*process) {
+                    entry.execed(*exec, comm, *at);
+                }
+            }
+            Event::Exited { process, at } => {
+                if let Some(entry) = self.processes.get_mut(process) {
+                    entry.ended.get_or_insert(*at);
+                }
+            }
+            Event::Stack(_) | Event::Task { .. } => {}
+        }
+    }
+
+    /// A plan is attached and counts since `facts.armed_at`.
+    pub fn plan_armed(&mut self, plan: PlanId, facts: PlanFacts) {
+        self.plans.insert(plan, Arc::new(facts));
+    }
+
+    /// A plan is detached.
+    pub fn plan_dropped(&mut self, plan: PlanId) {
+        self.plans.remove(&plan);
+    }
+
+    /// This image of a process has mapped a file with this plan.
+    pub fn follow(&mut self, process: ProcessKey, plan: PlanId) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.follow(plan);
+        }
+    }
+
+    /// A process has a runtime that is not followed.
+    pub fn refuse(&mut self, process: ProcessKey, runtime: Runtime, reason: &str) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.refuse(runtime, reason);
+        }
+    }
+
+    /// What discovery read of a process.
+    pub fn describe(&mut self, process: ProcessKey, comm: Option<&str>, exe: Option<&str>) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.describe(comm, exe);
+        }
+    }
+
+    /// The kernel runtime's site number of this image leads to this site.
+    pub fn resolve(&mut self, process: ProcessKey, exec: ExecId, number: u64, site: &Arc<SiteInfo>) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.threads.resolve(exec, number, site);
+        }
+    }
+
+    /// Takes all rows of totals, as read at `at`, and how many counts the kernel could not store so far.
+    pub fn totals(&mut self, rows: &[(SiteKey, SiteTotals)], lost_counts: u64, at: BootTime) {
+        self.lost_counts = lost_counts;
+        for (key, totals) in rows {
+            if !self.processes.contains_key(&key.process) && self.entry(key.process).is_some() {
+                self.unknown.push(key.process);
+            }
+            let Some(process) = self.processes.get_mut(&key.process) else {
+                self.count("rows_of_unknown_processes");
+                continue;
+            };
+            if key.runtime == self.kernel.runtime.wire {
+                if process.threads.row(key.site, *totals, at) {
+                    self.garbage.rows.push(*key);
+                }
+            } else if !process.row(key, *totals) {
+                self.garbage.rows.push(*key);
+            }
+        }
+        for process in self.processes.values_mut() {
+            process.tick(at);
+        }
+    }
+
+    /// Processes that the totals know and no event has told of: for discovery to look at.
+    pub fn take_unknown(&mut self) -> Vec<ProcessKey> {
+        std::mem::take(&mut self.unknown)
+    }
+
+    /// What can be cleared: rows that are done, and what belonged to processes that ended a while before `now`.
+    pub fn take_garbage(&mut self, now: BootTime) -> Garbage {
+        let over: Vec<ProcessKey> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.ended.is_some_and(|ended| now.since(ended) >= KEEP_ENDED))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in over {
+            if let Some(process) = self.processes.remove(&key) {
+                self.garbage
+                    .rows
+                    .extend(process.all_rows(key, self.kernel.runtime.wire));
+                self.garbage.processes.push(key);
+            }
+        }
+        std::mem::take(&mut self.garbage)
+    }
+
+    /// Everything that is alive, and what ended since the last ticks.
+    #[must_use]
+    pub fn snapshot(&self, at: BootTime) -> Snapshot {
+        let mut counters = self.counters.clone();
+        counters.insert("processes", self.processes.len() as u64);
+        Snapshot {
+            at,
+            processes: self
+                .processes
+                .iter()
+                .map(|(key, process)| process.snapshot(*key, &self.kernel, &self.plans, self.lost_counts))
+                .collect(),
+            counters,
+        }
+    }
+
+    /// The process's entry, made if there is room.
+    fn entry(&mut self, key: ProcessKey) -> Option<&mut Process> {
+        if self.processes.len() >= self.max_processes && !self.processes.contains_key(&key) {
+            self.count("processes_over_limit");
+            return None;
+        }
+        Some(self.processes.entry(key).or_default())
+    }
+
+    fn count(&mut self, counter: &'static str) {
+        *self.counters.entry(counter).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! The engine on made-up events and totals.
+
+use super::snapshot::{FollowState, ProcessSnapshot};
+use super::*;
+use leak_agent_common::key::site;
+
+const THREAD: Runtime = Runtime {
+    wire: 1,
+    label: "thread",
+};
+const TASKS: Runtime = Runtime {
+    wire: 2,
+    label: "tasks",
+};
+const P: ProcessKey = ProcessKey {
+    start_boottime: 1_000,
+    tgid: 7,
+    pad: 0,
+};
+const CHILD: ProcessKey = ProcessKey {
+    start_boottime: 5_000,
+    tgid: 8,
+    pad: 0,
+};
+const PLAN: PlanId = PlanId(3);
+
+fn info(id: &str, system: bool) -> SiteInfo {
+    SiteInfo {
+        id: id.to_owned(),
+        name: format!("name of {id}"),
+        location: None,
+        kind: "test",
+        system,
+        ambiguous: false,
+        note: None,
+    }
+}
+
+fn engine() -> Engine {
+    let reserved = |number: u64| info(&format!("reserved {number}"), false);
+    Engine::new(
+        KernelRuntime {
+            runtime: THREAD,
+            evidence: "test",
+            reserved,
+        },
+        10,
+    )
+}
+
+fn thread(process: ProcessKey, site: u64) -> SiteKey {
+    SiteKey {
+        process,
+        site,
+        plan: 0,
+        exec_id: 0,
+        runtime: THREAD.wire,
+        pad: 0,
+    }
+}
+
+fn task(process: ProcessKey, exec_id: u32, site: u64) -> SiteKey {
+    SiteKey {
+        process,
+        site,
+        plan: PLAN.0,
+        exec_id,
+        runtime: TASKS.wire,
+        pad: 0,
+    }
+}
+
+fn counts(spawned: u64, finished: u64) -> SiteTotals {
+    SiteTotals {
+        spawned,
+        finished,
+        baseline: 0,
+    }
+}
+
+fn facts(armed_at: u64) -> PlanFacts {
+    PlanFacts {
+        runtime: TASKS,
+        version: Some("1.0.0".to_owned()),
+        evidence: "structure".to_owned(),
+        points: (4, 4),
+        gaps: Vec::new(),
+        sites: HashMap::from([
+            (0x1000, Arc::new(info("a", false))),
+            (0x2000, Arc::new(info("b", true))),
+        ]),
+        armed_at: BootTime(armed_at),
+    }
+}
+
+fn exec(engine: &mut Engine, process: ProcessKey, exec: u32, at: u64) {
+    engine.apply(&Event::Execed {
+        process,
+        exec: ExecId(exec),
+        comm: "app".to_owned(),
+        at: BootTime(at),
+    });
+}
+
+fn process(engine: &Engine, key: ProcessKey) -> ProcessSnapshot {
+    let snapshot = engine.snapshot(BootTime(0));
+    snapshot
+        .processes
+        .into_iter()
+        .find(|process| process.key == key)
+        .unwrap()
+}
+
+/// A process that began after the points were armed is exact, and its system sites are left out of its total.
+#[test]
+fn process_after_arming_is_exact_without_system_sites() {
+    let mut engine = engine();
+    engine.plan_armed(PLAN, facts(100));
+    exec(&mut engine, P, 4, 200);
+    engine.follow(P, PLAN);
+    let rows = [
+        (task(P, 4, 0x1000), counts(9, 2)),
+        (task(P, 4, 0x2000), counts(5, 0)),
+    ];
+    engine.totals(&rows, 0, BootTime(300));
+    let tasks = &process(&engine, P).runtimes[1];
+    assert!(tasks.exact, "{:?}", tasks.reason);
+    assert_eq!((tasks.state, tasks.counts.live()), (FollowState::Followed, 7));
+    assert_eq!(tasks.sites.len(), 2);
+}
+
+/// A process that began before the points were armed is not exact, says so, and never shows less than nothing.
+#[test]
+fn process_before_arming_has_a_lower_bound() {
+    let mut engine = engine();
+    engine.plan_armed(PLAN, facts(900_000_000));
+    exec(&mut engine, P, 4, 200);
+    engine.follow(P, PLAN);
+    for at in [1, 2] {
+        engine.totals(&[(task(P, 4, 0x1000), counts(1, 4))], 0, BootTime(at));
+    }
+    let tasks = &process(&engine, P).runtimes[1];
+    assert!(!tasks.exact);
+    assert!(
+        tasks.reason.as_ref().unwrap().contains("started 899 ms before"),
+        "{:?}",
+        tasks.reason
+    );
+    assert_eq!((tasks.counts.baseline, tasks.counts.live()), (3, 0));
+}
+
+/// A child that shares an image without tasks is exact; one whose parent had tasks is not.
+#[test]
+fn forked_child_is_exact_only_without_inherited_tasks() {
+    let mut engine = engine();
+    engine.plan_armed(PLAN, facts(100));
+    exec(&mut engine, P, 4, 200);
+    let fork = |process| Event::Forked {
+        process,
+        parent: P,
+        exec: ExecId(4),
+        comm: "app".to_owned(),
+        at: BootTime(250),
+    };
+    engine.apply(&fork(CHILD));
+    engine.follow(CHILD, PLAN);
+    assert!(process(&engine, CHILD).runtimes[1].exact);
+    engine.totals(&[(task(P, 4, 0x1000), counts(1, 0))], 0, BootTime(300));
+    let later = ProcessKey { tgid: 9, ..CHILD };
+    engine.apply(&fork(later));
+    engine.follow(later, PLAN);
+    assert!(!process(&engine, later).runtimes[1].exact);
+}
+
+/// Rows of an image that an exec replaced are forgotten, and do not count for the new one.
+#[test]
+fn rows_of_the_image_before_exec_are_garbage() {
+    let mut engine = engine();
+    engine.plan_armed(PLAN, facts(100));
+    exec(&mut engine, P, 4, 200);
+    engine.totals(&[(task(P, 4, 0x1000), counts(5, 0))], 0, BootTime(300));
+    exec(&mut engine, P, 5, 400);
+    engine.follow(P, PLAN);
+    let rows = [
+        (task(P, 4, 0x1000), counts(5, 0)),
+        (task(P, 5, 0x1000), counts(2, 1)),
+    ];
+    engine.totals(&rows, 0, BootTime(500));
+    assert_eq!(process(&engine, P).runtimes[1].counts.live(), 1);
+    assert_eq!(engine.take_garbage(BootTime(500)).rows, [task(P, 4, 0x1000)]);
+}
+
+/// A ticket counts at the site its stack leads to, before and after its task has ended, whenever that is learned.
+#[test]
+fn ticket_counts_at_the_site_it_is_resolved_to() {
+    let mut engine = engine();
+    let site = Arc::new(info("user", false));
+    let (early, late) = (site::TICKET | 1, site::TICKET | 2);
+    let main = (thread(P, site::MAIN), counts(1, 0));
+    engine.totals(&[main, (thread(P, early), counts(1, 0))], 0, BootTime(1));
+    engine.resolve(P, ExecId(0), early, &site);
+    engine.totals(
+        &[
+            main,
+            (thread(P, early), counts(1, 1)),
+            (thread(P, late), counts(1, 1)),
+        ],
+        0,
+        BootTime(2),
+    );
+    assert_eq!(
+        engine.take_garbage(BootTime(2)).rows,
+        [thread(P, early), thread(P, late)]
+    );
+    engine.resolve(P, ExecId(0), late, &site);
+    engine.totals(&[main], 0, BootTime(3));
+    let threads = &process(&engine, P).runtimes[0];
+    let user = threads.sites.iter().find(|site| site.info.id == "user").unwrap();
+    assert_eq!((user.counts.spawned, user.counts.finished), (2, 2));
+    assert_eq!(threads.counts.live(), 1);
+}
+
+/// A ticket whose stack never comes stays counted, as unresolved.
+#[test]
+fn ticket_without_stack_is_unresolved() {
+    let mut engine = engine();
+    let main = (thread(P, site::MAIN), counts(1, 0));
+    engine.totals(
+        &[main, (thread(P, site::TICKET | 1), counts(1, 1))],
+        0,
+        BootTime(1),
+    );
+    engine.totals(&[main], 0, BootTime(60_000_000_000));
+    let threads = &process(&engine, P).runtimes[0];
+    assert_eq!((threads.counts.spawned, threads.counts.finished), (2, 1));
+    assert!(
+        threads
+            .sites
+            .iter()
+            .any(|site| site.info.id == format!("reserved {}", site::UNRESOLVED))
+    );
+}
+
+/// A process whose threads are all gone has ended, also if nobody said so, and its rows are cleared.
+#[test]
+fn process_without_threads_has_ended() {
+    let mut engine = engine();
+    let rows = [(thread(P, site::MAIN), counts(1, 1))];
+    engine.totals(&rows, 0, BootTime(1));
+    assert!(process(&engine, P).alive, "one reading proves nothing");
+    engine.totals(&rows, 0, BootTime(2));
+    assert!(!process(&engine, P).alive);
+    assert!(engine.take_garbage(BootTime(3)).processes.is_empty());
+    let garbage = engine.take_garbage(BootTime(3_000_000_000));
+    assert_eq!(
+        (garbage.processes, garbage.rows),
+        (vec![P], vec![thread(P, site::MAIN)])
+    );
+}
+
+/// More processes than allowed are counted, not stored.
+#[test]
+fn processes_over_the_limit_are_counted() {
+    let mut engine = engine();
+    for tgid in 0..12 {
+        exec(&mut engine, ProcessKey { tgid, ..P }, 1, 1);
+    }
+    let snapshot = engine.snapshot(BootTime(2));
+    assert_eq!(snapshot.processes.len(), 10);
+    assert_eq!(snapshot.counters["processes_over_limit"], 2);
+}
+
+/// Lost counts make every number inexact, and the reason is told.
+#[test]
+fn lost_counts_make_all_inexact() {
+    let mut engine = engine();
+    engine.totals(&[(thread(P, site::MAIN), counts(1, 0))], 3, BootTime(1));
+    let threads = &process(&engine, P).runtimes[0];
+    assert!(!threads.exact);
+    assert!(threads.reason.as_ref().unwrap().starts_with("3 counts"));
+}

@@ -1,0 +1,145 @@
+//! Sites of the kernel runtime in one process: numbers that the kernel gives, and the sites they lead to.
+//!
+//! Several numbers lead to one site: learned keys of different call paths, and tickets, each the number of
+//! one single task.
+
+use super::KernelRuntime;
+use super::baseline::Row;
+use super::snapshot::{Counts, SiteSnapshot};
+use crate::source::SiteInfo;
+use crate::types::{BootTime, ExecId};
+use leak_agent_common::key::site;
+use leak_agent_common::totals::SiteTotals;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After this time a ticket whose stack did not come is known to be lost.
+const STACK_OVERDUE: Duration = Duration::from_secs(10);
+/// Site names kept per process; beyond, further sites stay unresolved.
+const MAX_NAMES: usize = 16_384;
+
+/// The sites of one process.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    rows: HashMap<u64, Row>,
+    names: HashMap<u64, Arc<SiteInfo>>,
+    /// Tickets whose task has ended before their site was known.
+    closed: HashMap<u64, (Counts, BootTime)>,
+    /// Tickets that are done with, by site id.
+    folded: BTreeMap<String, (Arc<SiteInfo>, Counts)>,
+    /// Tickets that are done with, and whose site will not be known.
+    lost: Counts,
+}
+
+impl Threads {
+    /// Takes a row; `true`: nothing will count in it any more, forget it in the kernel.
+    pub(super) fn row(&mut self, number: u64, totals: SiteTotals, at: BootTime) -> bool {
+        let row = self.rows.entry(number).or_default();
+        row.update(totals);
+        if number & site::TICKET == 0 || !row.at_rest() {
+            return false;
+        }
+        let counts = row.counts(true);
+        self.rows.remove(&number);
+        match self.names.remove(&number) {
+            Some(info) => self.fold(&info, counts),
+            None => {
+                self.closed.insert(number, (counts, at));
+            }
+        }
+        true
+    }
+
+    /// A number leads to this site.
+    pub(super) fn resolve(&mut self, _exec: ExecId, number: u64, info: &Arc<SiteInfo>) {
+        if let Some((counts, _)) = self.closed.remove(&number) {
+            self.fold(info, counts);
+        } else if self.names.len() < MAX_NAMES {
+            self.names.insert(number, Arc::clone(info));
+        }
+    }
+
+    /// Gives up on stacks that are overdue.
+    pub(super) fn tick(&mut self, now: BootTime) {
+        let lost = &mut self.lost;
+        self.closed.retain(|_, (counts, since)| {
+            let keep = now.since(*since) < STACK_OVERDUE;
+            if !keep {
+                *lost = sum(*lost, *counts);
+            }
+            keep
+        });
+    }
+
+    fn fold(&mut self, info: &Arc<SiteInfo>, counts: Counts) {
+        let entry = self
+            .folded
+            .entry(info.id.clone())
+            .or_insert_with(|| (Arc::clone(info), Counts::default()));
+        entry.1 = sum(entry.1, counts);
+    }
+
+    /// Whether every task has ended. `false` also while nothing is known.
+    pub(super) fn all_ended(&self) -> bool {
+        let live: i128 = self
+            .rows
+            .values()
+            .map(|row| i128::from(row.counts(true).live()))
+            .sum();
+        !self.rows.is_empty() && live == 0
+    }
+
+    /// Numbers of the rows that the kernel has.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.rows.keys().copied()
+    }
+
+    /// All sites, largest first.
+    pub(super) fn sites(&self, kernel: &KernelRuntime) -> Vec<SiteSnapshot> {
+        let mut sites = self.folded.clone();
+        let mut add = |info: &Arc<SiteInfo>, counts: Counts| {
+            let entry = sites
+                .entry(info.id.clone())
+                .or_insert_with(|| (Arc::clone(info), Counts::default()));
+            entry.1 = sum(entry.1, counts);
+        };
+        let unresolved = Arc::new((kernel.reserved)(site::UNRESOLVED));
+        for (number, row) in &self.rows {
+            let counts = row.counts(true);
+            match self.names.get(number) {
+                Some(info) => add(info, counts),
+                None if *number < site::RESERVED => add(&Arc::new((kernel.reserved)(*number)), counts),
+                None => add(&unresolved, counts),
+            }
+        }
+        let waiting = self
+            .closed
+            .values()
+            .fold(self.lost, |all, (counts, _)| sum(all, *counts));
+        if waiting != Counts::default() {
+            add(&unresolved, waiting);
+        }
+        let sites = sites.into_values().map(|(info, counts)| SiteSnapshot {
+            info: (*info).clone(),
+            counts,
+        });
+        let mut sites: Vec<_> = sites.collect();
+        sites.sort_by(|a, b| {
+            b.counts
+                .live()
+                .cmp(&a.counts.live())
+                .then_with(|| a.info.id.cmp(&b.info.id))
+        });
+        sites
+    }
+}
+
+/// The sum of two counts.
+pub(super) fn sum(a: Counts, b: Counts) -> Counts {
+    Counts {
+        baseline: a.baseline + b.baseline,
+        spawned: a.spawned + b.spawned,
+        finished: a.finished + b.finished,
+    }
+}
