@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod bpf;
 pub mod config;
+pub mod discovery;
 pub mod elf;
 pub mod engine;
 pub mod event;

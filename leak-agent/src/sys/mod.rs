@@ -4,6 +4,7 @@
 //! process that vanished is `Ok(None)`, never an error.
 
 pub mod clock;
+pub mod file;
 pub mod map;
 pub mod maps;
 pub mod proc;

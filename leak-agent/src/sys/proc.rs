@@ -6,12 +6,12 @@
 
 use super::maps::{self, Mapping, MapsRead};
 use crate::types::{BootTime, ProcessKey};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat as FileStat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -236,26 +236,30 @@ impl ProcDir {
         present(errno(maps::visit(file, visit)), "maps", self.pid)
     }
 
-    /// `stat` of a file below the directory, links followed: `exe`, `map_files/…`. `None` = gone.
+    /// Names a file below the directory without opening it, links followed: `exe`, `map_files/…`. `None` = gone.
     ///
     /// # Errors
     ///
-    /// Not permitted.
-    pub fn file_stat(&self, name: &str) -> Result<Option<FileStat>, ProcError> {
-        let stat = rustix::fs::statat(&self.fd, name, AtFlags::empty());
-        present(stat, "mapped file", self.pid)
+    /// Not permitted (`map_files` needs `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN`).
+    pub fn locate(&self, name: &str) -> Result<Option<OwnedFd>, ProcError> {
+        present(super::file::locate(&self.fd, name), "mapped file", self.pid)
     }
 
-    /// Opens a file below the directory for reading, links followed. Never blocks on a pipe; whoever calls has
-    /// made sure that it is a regular file. `None` = gone.
+    /// Names the file that `path` is from the root of this process; no link leads out of that root. `None` = there is
+    /// none, or the process is gone.
     ///
     /// # Errors
     ///
     /// Not permitted.
-    pub fn open_mapped(&self, name: &str) -> Result<Option<File>, ProcError> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty());
-        Ok(present(fd, "mapped file", self.pid)?.map(File::from))
+    pub fn locate_in_root(&self, path: &Path) -> Result<Option<OwnedFd>, ProcError> {
+        let Some(root) = self.locate("root")? else {
+            return Ok(None);
+        };
+        present(
+            super::file::locate_in_root(&root, path),
+            "file in the root",
+            self.pid,
+        )
     }
 
     /// Ids of its threads, at most `max`; empty = gone.
@@ -288,14 +292,22 @@ impl ProcDir {
     }
 }
 
-/// All processes, kernel threads included, at most [`PROCESSES_MAX`], in order of pid. About 10 µs each.
+/// All processes but kernel threads and zombies, at most [`PROCESSES_MAX`]. About 10 µs each.
 ///
 /// # Errors
 ///
 /// `/proc` itself cannot be listed. Processes that cannot be read or vanish meanwhile are left out.
 pub fn processes() -> Result<Vec<ProcessId>, ProcError> {
-    let pids = process_ids()?;
-    Ok(pids.into_iter().filter_map(|pid| id_of(pid).ok()?).collect())
+    let read = |pid| {
+        let stat = ProcDir::open(pid).ok()??.stat().ok()??;
+        // A main thread that ended before the others is a zombie until they have ended, too.
+        let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
+        (!stat.kernel && !ended).then_some(ProcessId {
+            tgid: pid,
+            start: stat.start,
+        })
+    };
+    Ok(process_ids()?.into_iter().filter_map(read).collect())
 }
 
 /// The process that has this pid now; `None` = no process has.
