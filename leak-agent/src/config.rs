@@ -222,10 +222,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, ConfigError> {
     let number: f64 = number.parse().ok().filter(|_| digits).ok_or_else(bad)?;
     let seconds = number * in_unit;
     // A century is longer than any wait that is meant.
-    if !(seconds.is_finite() && (0.0..3.2e9).contains(&seconds)) {
+    if !(0.0..3.2e9).contains(&seconds) {
         return Err(bad());
     }
-    Ok(Duration::from_micros((seconds * 1e6).round() as u64))
+    Duration::try_from_secs_f64(seconds).map_err(|_| bad())
 }
 
 /// Reads a size in bytes: a whole number and `KiB` or `MiB`.

@@ -3,4 +3,6 @@
 
 pub mod http;
 pub mod metrics;
+pub mod table;
 pub mod text;
+pub mod tui;

@@ -29,7 +29,7 @@ impl Report {
             .iter()
             .map(|process| self::process(process, facts.boot_unix))
             .collect();
-        processes.sort_by(|a, b| a.pid.cmp(&b.pid).then(a.start_time.total_cmp(&b.start_time)));
+        processes.sort_by_key(|process| (process.pid, process.start_boottime));
         Self {
             version: VERSION,
             taken_at: unix_seconds(facts.boot_unix, snapshot.at),
@@ -48,6 +48,7 @@ fn process(process: &ProcessSnapshot, boot_unix: Duration) -> Process {
     Process {
         pid: process.key.tgid,
         start_time: unix_seconds(boot_unix, BootTime(process.key.start_boottime)),
+        start_boottime: process.key.start_boottime,
         comm: process.comm.clone(),
         exe: process.exe.clone(),
         alive: process.alive,

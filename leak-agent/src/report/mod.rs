@@ -34,7 +34,7 @@ pub struct Report {
     pub processes: Vec<Process>,
 }
 
-/// One process (thread group). Its identity is (`pid`, `start_time`): pids are reused.
+/// One process (thread group). Its identity is (`pid`, `start_boottime`): pids are reused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// Process id in the initial pid namespace.
@@ -42,6 +42,9 @@ pub struct Process {
     /// When it started: Unix time, seconds, converted from the kernel's boot-time clock, so it moves with
     /// corrections of the wall clock.
     pub start_time: f64,
+    /// The same on the kernel's boot-time clock, which is never corrected: nanoseconds since the boot. Without BPF
+    /// as coarse as /proc tells it (10 ms).
+    pub start_boottime: u64,
     /// Name of the main thread as the kernel keeps it: at most 15 bytes, invalid UTF-8 replaced. Not
     /// sanitised: it can hold control characters.
     pub comm: String,

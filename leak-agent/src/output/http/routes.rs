@@ -57,8 +57,11 @@ struct Shared {
     stalled_after: Duration,
     watched: Mutex<Watched>,
     /// The newest rendering of each form, so that many requests cost no more than one per report.
-    rendered: Mutex<[Option<(Arc<Report>, Bytes)>; 3]>,
+    rendered: Mutex<[Option<Rendering>; 3]>,
 }
+
+/// A report and what became of it.
+type Rendering = (Arc<Report>, Bytes);
 
 struct Watched {
     reports: watch::Receiver<Arc<Report>>,

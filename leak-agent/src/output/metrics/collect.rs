@@ -38,7 +38,7 @@ fn processes(report: &Report, cap: usize) -> (Vec<&Process>, Vec<&Process>) {
     let mut newest: BTreeMap<u32, &Process> = BTreeMap::new();
     for process in report.processes.iter().filter(|process| process.alive) {
         let known = newest.entry(process.pid).or_insert(process);
-        if process.start_time > known.start_time {
+        if process.start_boottime > known.start_boottime {
             *known = process;
         }
     }

@@ -1,0 +1,406 @@
+//! Plain text tables: for `report`, and for `top` where there is no terminal.
+
+use super::text::{columns, fit, visible};
+use super::tui::model::Row;
+use crate::report::{Agent, Process, Report, Runtime, Site, State};
+use std::fmt::Write as _;
+
+/// Which way a column's cells lean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Align {
+    Left,
+    Right,
+}
+
+/// Rows of cells that become aligned lines.
+struct Table {
+    align: Vec<Align>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with this heading; a name that starts with `>` leans right.
+    fn new(heading: &[&str]) -> Self {
+        let align = |name: &&str| {
+            if name.starts_with('>') {
+                Align::Right
+            } else {
+                Align::Left
+            }
+        };
+        Self {
+            align: heading.iter().map(align).collect(),
+            rows: vec![
+                heading
+                    .iter()
+                    .map(|name| name.trim_start_matches('>').to_owned())
+                    .collect(),
+            ],
+        }
+    }
+
+    fn push(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// Writes the lines, each cut to `width` columns, indented by `indent`.
+    fn write(&self, out: &mut String, indent: usize, width: usize) {
+        let mut widths = vec![0; self.align.len()];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = columns(cell).max(*width);
+            }
+        }
+        for row in &self.rows {
+            let mut line = " ".repeat(indent);
+            for ((cell, align), width) in row.iter().zip(&self.align).zip(&widths) {
+                let fill = " ".repeat(width.saturating_sub(columns(cell)));
+                let _ = match align {
+                    Align::Left => write!(line, "{cell}{fill}  "),
+                    Align::Right => write!(line, "{fill}{cell}  "),
+                };
+            }
+            out.push_str(&fit(line.trim_end(), width));
+            out.push('\n');
+        }
+    }
+}
+
+/// How a report becomes text.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportStyle {
+    /// Columns of a line; what is longer is cut.
+    pub width: usize,
+    /// Spawn sites shown per runtime (those with the most live tasks).
+    pub sites: usize,
+}
+
+/// The report as text: a line about the agent, the processes, and the sites of each runtime.
+///
+/// ```text
+/// leak-agent 0.1.0, bpf, ready: 1 process, 52 tasks
+///
+/// PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     PATH
+/// 100  svc   thread      4        4         1         1  followed  /opt/svc/bin/svc
+/// 100  svc   tokio      48       60        12         0  followed  /opt/svc/bin/svc
+///
+/// svc (100), tokio 1.47.1
+///   LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
+///     40       50        10         0  async  app::serve  src/app.rs:2
+/// ```
+#[must_use]
+pub fn report(report: &Report, style: ReportStyle) -> String {
+    let mut out = String::new();
+    agent_lines(&mut out, report, style.width);
+    let mut table = Table::new(&[
+        ">PID",
+        "NAME",
+        "RUNTIME",
+        ">LIVE",
+        ">SPAWNED",
+        ">FINISHED",
+        ">BASELINE",
+        "STATE",
+        "PATH",
+    ]);
+    for process in &report.processes {
+        for runtime in &process.runtimes {
+            table.push(runtime_cells(process, runtime));
+        }
+    }
+    out.push('\n');
+    table.write(&mut out, 0, style.width);
+    if style.sites > 0 {
+        for process in &report.processes {
+            for runtime in &process.runtimes {
+                sites(&mut out, process, runtime, style);
+            }
+        }
+    }
+    out
+}
+
+/// One refresh of `top` as text.
+///
+/// ```text
+/// leak-agent 0.1.0, bpf, ready: 1 process, 52 tasks
+/// PID  NAME  RUNTIME  LIVE  +/S   -/S  GROWTH  STATE
+/// 100  svc   tokio      48  12.0  3.0     +20  followed
+/// ```
+#[must_use]
+pub fn top(report: &Report, rows: &[&Row], width: usize) -> String {
+    let mut out = String::new();
+    agent_lines(&mut out, report, width);
+    let mut table = Table::new(&[
+        ">PID", "NAME", "RUNTIME", ">LIVE", ">+/S", ">-/S", ">GROWTH", "STATE",
+    ]);
+    for row in rows {
+        let state = if row.alive { row.state.label() } else { "ended" };
+        table.push(vec![
+            row.key.pid.to_string(),
+            visible(&row.comm).into_owned(),
+            row.key.runtime.clone(),
+            live(row.live, row.exact, row.state),
+            rate(row.spawned_rate),
+            rate(row.finished_rate),
+            format!("{:+}", row.growth),
+            state.to_owned(),
+        ]);
+    }
+    table.write(&mut out, 0, width);
+    out
+}
+
+fn agent_lines(out: &mut String, report: &Report, width: usize) {
+    out.push_str(&fit(&headline(report), width));
+    out.push('\n');
+    if let Some(trouble) = trouble(&report.agent) {
+        out.push_str(&fit(&visible(&trouble), width));
+        out.push('\n');
+    }
+}
+
+/// Who says this of how much.
+pub(super) fn headline(report: &Report) -> String {
+    let agent = &report.agent;
+    let alive = || report.processes.iter().filter(|process| process.alive);
+    let count = alive().count();
+    let tasks: u64 = alive()
+        .flat_map(|process| &process.runtimes)
+        .fold(0, |sum, runtime| sum.saturating_add(runtime.live));
+    format!(
+        "leak-agent {}, {}, {}: {count} {}, {tasks} tasks",
+        agent.build.version,
+        agent.mode.label(),
+        if agent.ready { "ready" } else { "starting" },
+        if count == 1 { "process" } else { "processes" },
+    )
+}
+
+/// What keeps the counts from being complete; `None` = nothing.
+pub(super) fn trouble(agent: &Agent) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(reason) = &agent.mode_reason {
+        parts.push(reason.clone());
+    }
+    if let Some(waiting_for) = &agent.waiting_for {
+        parts.push(format!("waiting for {waiting_for}"));
+    }
+    let dropped = agent
+        .hops
+        .iter()
+        .flat_map(|hop| hop.dropped.values())
+        .fold(0, |a: u64, b| a.saturating_add(*b));
+    let missed = agent
+        .missed_processes
+        .values()
+        .fold(0, |a: u64, b| a.saturating_add(*b));
+    let failed = agent
+        .attach_failures
+        .values()
+        .fold(0, |a: u64, b| a.saturating_add(*b));
+    for (count, what) in [
+        (dropped, "records dropped"),
+        (missed, "processes missed"),
+        (failed, "attachments failed"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn runtime_cells(process: &Process, runtime: &Runtime) -> Vec<String> {
+    let counted = |count: u64| {
+        if runtime.state == State::Unsupported {
+            "-".to_owned()
+        } else {
+            count.to_string()
+        }
+    };
+    let state = if process.alive {
+        runtime.state.label()
+    } else {
+        "ended"
+    };
+    vec![
+        process.pid.to_string(),
+        visible(&process.comm).into_owned(),
+        runtime.runtime.clone(),
+        live(runtime.live, runtime.exact, runtime.state),
+        counted(runtime.spawned),
+        counted(runtime.finished),
+        counted(runtime.baseline),
+        state.to_owned(),
+        visible(process.exe.as_deref().unwrap_or("?")).into_owned(),
+    ]
+}
+
+fn sites(out: &mut String, process: &Process, runtime: &Runtime, style: ReportStyle) {
+    // Nothing to tell of a site that has never had a task.
+    let told: Vec<&Site> = runtime
+        .sites
+        .iter()
+        .filter(|site| site.live > 0 || site.spawned > 0 || site.baseline > 0)
+        .collect();
+    if told.is_empty() && runtime.reason.is_none() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "\n{} ({}), {}",
+        visible(&process.comm),
+        process.pid,
+        runtime.runtime
+    );
+    if let Some(version) = &runtime.version {
+        let _ = write!(out, " {}", visible(version));
+    }
+    if let Some(reason) = &runtime.reason {
+        let _ = write!(out, ", {}: {}", runtime.state.label(), visible(reason));
+    }
+    out.push('\n');
+    if told.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&[">LIVE", ">SPAWNED", ">FINISHED", ">BASELINE", "KIND", "SITE"]);
+    for site in told.iter().take(style.sites) {
+        table.push(vec![
+            site.live.to_string(),
+            site.spawned.to_string(),
+            site.finished.to_string(),
+            site.baseline.to_string(),
+            visible(&site.kind).into_owned(),
+            site_name(site),
+        ]);
+    }
+    table.write(out, 2, style.width);
+    if told.len() > style.sites {
+        let rest = told[style.sites..]
+            .iter()
+            .fold(0, |sum: u64, site| sum.saturating_add(site.live));
+        let _ = writeln!(out, "  {rest} more in {} more sites", told.len() - style.sites);
+    }
+}
+
+/// Name, place and marks of a site, in one line.
+pub(super) fn site_name(site: &Site) -> String {
+    let mut name = visible(&site.name).into_owned();
+    if let Some(location) = &site.location {
+        let _ = write!(name, "  {}", visible(location));
+    }
+    if site.system {
+        name.push_str("  [runtime's own]");
+    }
+    if site.ambiguous {
+        name.push_str("  [or one with equal code]");
+    }
+    if let Some(note) = &site.note {
+        let _ = write!(name, "  ({})", visible(note));
+    }
+    name
+}
+
+/// A live count with its mark: `≥` = a lower bound, `-` = not counted.
+pub(super) fn live(live: u64, exact: bool, state: State) -> String {
+    match (state, exact) {
+        (State::Unsupported, _) => "-".to_owned(),
+        (_, true) => live.to_string(),
+        (_, false) => format!("≥{live}"),
+    }
+}
+
+/// A rate per second; `-` = not known yet.
+pub(super) fn rate(rate: Option<f64>) -> String {
+    match rate {
+        None => "-".to_owned(),
+        Some(rate) if rate >= 1_000.0 => format!("{rate:.0}"),
+        Some(rate) => format!("{rate:.1}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::tui::model::Model;
+    use crate::report::fixture::{hostile_report, process, report as report_of, runtime, site};
+    use crate::source::{thread, tokio};
+    use std::sync::Arc;
+
+    const WIDE: ReportStyle = ReportStyle { width: 120, sites: 2 };
+
+    /// The columns line up, sites come under their runtime, and what is not shown is summed up.
+    #[test]
+    fn report_as_text_has_aligned_columns() {
+        let sites = vec![
+            site(2, "app::serve", 0, 50, 10),
+            site(3, "app::flush", 0, 9, 2),
+            site(4, "app::poll", 0, 1, 0),
+        ];
+        let runtimes = vec![
+            runtime(thread::RUNTIME, vec![site(1, "main", 1, 0, 0)]),
+            runtime(tokio::RUNTIME, sites),
+        ];
+        let text = report(
+            &report_of(9, vec![process(100, "svc", "/opt/svc", runtimes)]),
+            WIDE,
+        );
+        let expected = "\
+leak-agent 0.1.0, bpf, ready: 1 process, 49 tasks
+3 records dropped; 3 processes missed; 1 attachments failed
+
+PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     PATH
+100  svc   thread      1        0         0         1  followed  /opt/svc
+100  svc   tokio      48       60        12         0  followed  /opt/svc
+
+svc (100), thread
+  LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
+     1        0         0         1  async  main  src/app.rs:1
+
+svc (100), tokio
+  LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
+    40       50        10         0  async  app::serve  src/app.rs:2
+     7        9         2         0  async  app::flush  src/app.rs:3
+  1 more in 1 more sites
+";
+        assert_eq!(text, expected);
+    }
+
+    /// A runtime that is not followed shows no number, one that is not exact a lower bound.
+    #[test]
+    fn counts_that_are_not_exact_are_marked() {
+        assert_eq!(live(7, true, State::Partial), "7");
+        assert_eq!(live(7, false, State::Followed), "≥7");
+        assert_eq!(live(0, false, State::Unsupported), "-");
+        assert_eq!(
+            (rate(None), rate(Some(0.25)), rate(Some(123_456.7))),
+            ("-".into(), "0.2".into(), "123457".into())
+        );
+    }
+
+    /// Hostile strings come out harmless, in lines of the given width.
+    #[test]
+    fn hostile_strings_are_harmless_in_text() {
+        let hostile = hostile_report();
+        let mut model = Model::default();
+        model.update(Arc::new(hostile.clone()));
+        let rows: Vec<&Row> = model.rows().iter().collect();
+        for width in [20, 80, 200] {
+            let style = ReportStyle { width, sites: 5 };
+            for text in [report(&hostile, style), top(&hostile, &rows, width)] {
+                for line in text.lines() {
+                    assert!(!line.chars().any(char::is_control), "{line:?}");
+                    assert!(!line.contains('\u{202e}'), "{line:?}");
+                }
+                assert!(text.lines().filter(|line| line.contains("thread")).count() >= 6 || width == 20);
+                let table = text
+                    .lines()
+                    .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+                for line in table {
+                    assert!(columns(line) <= width, "{line:?}");
+                }
+            }
+        }
+    }
+}

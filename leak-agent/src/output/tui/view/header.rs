@@ -1,0 +1,36 @@
+//! The two rows at the top: who counts, and what is wrong with it.
+
+use super::Theme;
+use crate::output::table;
+use crate::output::text::visible;
+use crate::output::tui::model::Model;
+use crate::output::tui::state::State;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+
+/// ```text
+/// leak-agent 0.1.0, proc-only, ready: 123 processes, 4567 tasks · 0.8% CPU, 12 MiB · paused
+/// BPF is switched off; 3 processes missed
+/// ```
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, model: &Model, theme: Theme) {
+    let Some(report) = model.report() else {
+        frame.render_widget(Paragraph::new("leak-agent: waiting for the first report"), area);
+        return;
+    };
+    let mut first = table::headline(report);
+    if let Some(load) = model.agent_load() {
+        first.push_str(&format!(" · {:.1}% CPU", load * 100.0));
+    }
+    first.push_str(&format!(" · {} MiB", report.agent.resident_bytes >> 20));
+    if state.paused {
+        first.push_str(" · paused");
+    }
+    let trouble = table::trouble(&report.agent).unwrap_or_default();
+    let lines = vec![
+        Line::styled(first, theme.heading()),
+        Line::styled(visible(&trouble).into_owned(), theme.trouble()),
+    ];
+    frame.render_widget(Paragraph::new(lines), area);
+}

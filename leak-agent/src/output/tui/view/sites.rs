@@ -1,0 +1,128 @@
+//! The spawn sites of one runtime in one process.
+
+use super::Theme;
+use super::processes::{aligned, window};
+use crate::output::table::{live, site_name};
+use crate::output::text::{fit, visible};
+use crate::output::tui::model::{Model, RowKey};
+use crate::report::{Process, Runtime, Site};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::Line;
+use ratatui::widgets::{Paragraph, Row, Table, TableState};
+
+const COUNT: u16 = 9;
+const KIND: u16 = 9;
+
+/// ```text
+/// svc (1234) /opt/svc/bin/svc
+/// tokio 1.47.1, followed: 48 live = 0 before + 60 spawned - 12 finished; 140 points, 138 cheap
+///      LIVE   SPAWNED  FINISHED  BASELINE KIND      SITE
+///        40        50        10         0 async     app::serve  src/app.rs:88
+/// ```
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    model: &Model,
+    of: &RowKey,
+    selected: usize,
+    theme: Theme,
+) {
+    let [about, body] = Layout::vertical([Constraint::Length(2), Constraint::Min(0)]).areas(area);
+    let Some((process, runtime)) = model.find(of) else {
+        frame.render_widget(
+            Paragraph::new(format!("process {} has ended; Escape goes back", of.pid)).style(theme.trouble()),
+            about,
+        );
+        return;
+    };
+    let lines = [title(process), summary(runtime)];
+    let lines: Vec<Line<'_>> = lines
+        .iter()
+        .map(|line| Line::from(fit(line, usize::from(about.width))))
+        .collect();
+    frame.render_widget(Paragraph::new(lines).style(theme.trouble()), about);
+
+    let sites = &runtime.sites;
+    let fits = usize::from(body.height.saturating_sub(1)).max(1);
+    let selected = selected.min(sites.len().saturating_sub(1));
+    let start = window(selected, sites.len(), fits);
+    let narrow = body.width < 60;
+    let counts = if narrow { 1 } else { 4 };
+    let heading = ["LIVE", "SPAWNED", "FINISHED", "BASELINE"]
+        .into_iter()
+        .take(counts);
+    let heading = heading.map(|title| aligned(title.to_owned(), true)).chain([
+        aligned("KIND".to_owned(), false),
+        aligned("SITE".to_owned(), false),
+    ]);
+    let fixed = (COUNT + 1) * u16::try_from(counts).unwrap_or(1) + KIND + 1;
+    let rest = body.width.saturating_sub(fixed);
+    let rows = sites.iter().skip(start).take(fits).map(|site| {
+        let numbers = [
+            live(site.live, runtime.exact, runtime.state),
+            site.spawned.to_string(),
+            site.finished.to_string(),
+            site.baseline.to_string(),
+        ];
+        let cells = numbers
+            .into_iter()
+            .take(counts)
+            .map(|number| aligned(number, true))
+            .chain([
+                aligned(fit(&visible(&site.kind), usize::from(KIND)), false),
+                aligned(fit(&site_name(site), usize::from(rest)), false),
+            ]);
+        Row::new(cells).style(style(site, theme))
+    });
+    let widths = std::iter::repeat_n(Constraint::Length(COUNT), counts)
+        .chain([Constraint::Length(KIND), Constraint::Length(rest)]);
+    let table = Table::new(rows, widths)
+        .header(Row::new(heading).style(theme.heading()))
+        .row_highlight_style(theme.selected());
+    let mut shown = TableState::default().with_selected((!sites.is_empty()).then(|| selected - start));
+    frame.render_stateful_widget(table, body, &mut shown);
+}
+
+fn title(process: &Process) -> String {
+    let exe = process.exe.as_deref().unwrap_or("?");
+    let ended = if process.alive { "" } else { ", ended" };
+    format!(
+        "{} ({}{ended}) {}",
+        visible(&process.comm),
+        process.pid,
+        visible(exe)
+    )
+}
+
+fn summary(runtime: &Runtime) -> String {
+    let mut text = visible(&runtime.runtime).into_owned();
+    if let Some(version) = &runtime.version {
+        text.push(' ');
+        text.push_str(&visible(version));
+    }
+    text.push_str(&format!(
+        ", {}: {} live = {} before + {} spawned - {} finished; {} points, {} cheap",
+        runtime.state.label(),
+        live(runtime.live, runtime.exact, runtime.state),
+        runtime.baseline,
+        runtime.spawned,
+        runtime.finished,
+        runtime.points,
+        runtime.points_emulated,
+    ));
+    if let Some(reason) = &runtime.reason {
+        text.push_str("; ");
+        text.push_str(&visible(reason));
+    }
+    text
+}
+
+fn style(site: &Site, theme: Theme) -> Style {
+    if site.system || site.live == 0 {
+        theme.dim()
+    } else {
+        Style::new()
+    }
+}
