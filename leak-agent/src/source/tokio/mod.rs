@@ -1,6 +1,6 @@
 //! The tokio source: which code of an executable creates and finishes tokio tasks.
 
-mod names;
+pub mod names;
 pub mod vtable;
 
 use super::{Inspection, Source};

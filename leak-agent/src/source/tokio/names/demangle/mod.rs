@@ -5,7 +5,7 @@ mod text;
 mod wrapper;
 
 pub(crate) use pretty::{Pretty, pretty};
-pub(crate) use wrapper::{TaskType, task_type};
+pub(crate) use wrapper::{is_blocking, is_local, task_type};
 
 use std::fmt::{self, Write};
 

@@ -47,16 +47,12 @@ pub(crate) fn task_type(demangled: &str) -> Option<TaskType<'_>> {
     Some(TaskType { future, scheduler })
 }
 
-impl TaskType<'_> {
-    /// Whether it is a task of the blocking pool.
-    pub(crate) fn blocking(&self) -> bool {
-        self.future
-            .starts_with("tokio::runtime::blocking::task::BlockingTask<")
-    }
+/// Whether a future is that of a task on the blocking pool.
+pub(crate) fn is_blocking(future: &str) -> bool {
+    future.starts_with("tokio::runtime::blocking::task::BlockingTask<")
+}
 
-    /// Whether it is a task of a `LocalSet`; `None` = the name does not say.
-    pub(crate) fn local(&self) -> Option<bool> {
-        self.scheduler
-            .map(|scheduler| scheduler.contains("tokio::task::local::"))
-    }
+/// Whether a scheduler is that of a `LocalSet`.
+pub(crate) fn is_local(scheduler: &str) -> bool {
+    scheduler.contains("tokio::task::local::")
 }

@@ -1,0 +1,182 @@
+//! Places in the source that code refers to: the panic locations that a function loads survive stripping.
+//!
+//! The poll function of an async fn or block always has one: polled once more after its end, it panics with the
+//! place of its body's opening brace. Hand-written futures and closures have those of their own panics, or none.
+
+use super::code::{Code, Step};
+use memchr::memmem;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+
+/// What a coroutine that is polled after its end panics with. Checked against `library/core/src/panicking.rs` of
+/// rustc 1.70 to 1.95.
+const RESUMED: &[u8] = b"`async fn` resumed after completion";
+
+/// Longest path of a source file that is believed, bytes.
+const MAX_PATH: usize = 1024;
+
+/// Bytes of a function that does nothing but panic with [`RESUMED`].
+const MAX_PANIC_FUNCTION: usize = 12;
+
+/// A place in the source, as the compiler wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Location<'data> {
+    /// The file: `src/conn.rs`, `/home/ann/app/src/conn.rs`.
+    pub(super) path: &'data str,
+    /// The line, from 1.
+    pub(super) line: u32,
+}
+
+/// Whose code a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Owner {
+    /// The program's own.
+    Program,
+    /// A library's that the program is built with.
+    Dependency,
+    /// tokio's or the standard library's.
+    Runtime,
+}
+
+impl Location<'_> {
+    /// Whose code it is, by where cargo and rustc keep theirs.
+    pub(super) fn owner(&self) -> Owner {
+        let path = self.path;
+        let standard = ["/rustc/", "library/std/", "library/core/", "library/alloc/"];
+        if path.starts_with("library/") || standard.iter().any(|part| path.contains(part)) || within_crate(path, "tokio-1.") {
+            return Owner::Runtime;
+        }
+        if [".cargo/", "/registry/src/", "cargo/git/checkouts/", "/vendor/"].iter().any(|part| path.contains(part)) {
+            return Owner::Dependency;
+        }
+        Owner::Program
+    }
+}
+
+/// Whether a folder of the path starts with this name.
+fn within_crate(path: &str, name: &str) -> bool {
+    path.starts_with(name) || path.contains(&format!("/{name}"))
+}
+
+impl fmt::Display for Location<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/hyper-1.6.0/src/lib.rs` → from `hyper`.
+        let short = ["/registry/src/", "/git/checkouts/"]
+            .iter()
+            .find_map(|mark| self.path.split_once(mark)?.1.split_once('/'))
+            .map_or(self.path, |(_, path)| path);
+        write!(f, "{short}:{}", self.line)
+    }
+}
+
+/// A location that a function loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found<'data> {
+    pub(super) location: Location<'data>,
+    /// Calls between the function the search began with and the one that loads it.
+    pub(super) depth: u32,
+    /// It is the place of a coroutine's body.
+    pub(super) body: bool,
+}
+
+/// Reads panic locations; remembers which functions panic with [`RESUMED`].
+pub(super) struct Locations {
+    /// Addresses of the text, wherever the linker put a copy.
+    texts: Vec<u64>,
+    panics: HashMap<u64, bool>,
+}
+
+impl Locations {
+    /// One search through the image's data.
+    pub(super) fn new(code: &Code<'_, '_>) -> Self {
+        let mut texts = Vec::new();
+        for segment in code.image.segments() {
+            texts.extend(
+                memmem::find_iter(segment.bytes, RESUMED)
+                    .take(16)
+                    .map(|at| segment.start.saturating_add(at as u64)),
+            );
+        }
+        Self {
+            texts,
+            panics: HashMap::new(),
+        }
+    }
+
+    /// The locations that `start` and the functions it calls, up to `max_depth` calls away, load; nearest first,
+    /// in order of the code. Visits at most `max_visits` functions.
+    pub(super) fn reached<'data>(
+        &mut self,
+        code: &mut Code<'_, 'data>,
+        start: u64,
+        max_depth: u32,
+        max_visits: usize,
+    ) -> Vec<Found<'data>> {
+        let mut seen = HashSet::from([start]);
+        let mut queue = VecDeque::from([(start, 0)]);
+        let mut found: Vec<Found<'data>> = Vec::new();
+        while let Some((function, depth)) = queue.pop_front() {
+            let steps: Rc<[(u64, Step)]> = code.steps(function);
+            let mut last = None;
+            for (_, step) in steps.iter() {
+                match *step {
+                    Step::Load(address) => {
+                        let Some(location) = read(code, address) else {
+                            continue;
+                        };
+                        last = Some(found.len());
+                        found.push(Found {
+                            location,
+                            depth,
+                            body: false,
+                        });
+                    }
+                    Step::Call(target) => {
+                        if let Some(load) = last.take().and_then(|last| found.get_mut(last)) {
+                            load.body = self.is_resumed_panic(code, target);
+                        }
+                        if depth < max_depth && seen.len() < max_visits && seen.insert(target) {
+                            queue.push_back((target, depth.saturating_add(1)));
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether the function does nothing but panic with [`RESUMED`].
+    fn is_resumed_panic(&mut self, code: &mut Code<'_, '_>, function: u64) -> bool {
+        if self.texts.is_empty() {
+            return false;
+        }
+        if let Some(known) = self.panics.get(&function) {
+            return *known;
+        }
+        let steps = code.steps(function);
+        let is = steps.len() <= MAX_PANIC_FUNCTION
+            && steps.iter().any(|(_, step)| match *step {
+                Step::Load(address) => {
+                    self.texts.contains(&address)
+                        || code.pointers.target(address).is_some_and(|text| self.texts.contains(&text))
+                }
+                Step::Call(_) => false,
+            });
+        self.panics.insert(function, is);
+        is
+    }
+}
+
+/// The `core::panic::Location` at the address: pointer and length of the path, line, column.
+pub(super) fn read<'data>(code: &Code<'_, 'data>, address: u64) -> Option<Location<'data>> {
+    let text = code.pointers.target(address)?;
+    let len = usize::try_from(code.image.u64_at(address.checked_add(8)?)?).ok()?;
+    let line = code.image.u32_at(address.checked_add(16)?)?;
+    let column = code.image.u32_at(address.checked_add(20)?)?;
+    if len > MAX_PATH || line == 0 || column == 0 {
+        return None;
+    }
+    let path = std::str::from_utf8(code.image.bytes(text, len)?).ok()?;
+    (path.ends_with(".rs") && !path.contains(char::is_control)).then_some(Location { path, line })
+}
