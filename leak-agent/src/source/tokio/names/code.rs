@@ -20,6 +20,8 @@ pub(super) enum Step {
     Call(u64),
     /// Loads this address into a register.
     Load(u64),
+    /// Goes on at this address of the same function, always.
+    Jump(u64),
 }
 
 /// The code of an image, one function at a time.
@@ -100,9 +102,13 @@ impl<'image, 'data> Code<'image, 'data> {
         };
         match instruction.flow_control() {
             FlowControl::Call | FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
-                Some(instruction.near_branch_target())
-                    .filter(|target| *target != 0 && (*target == own.start || !own.contains(target)))
-                    .map(Step::Call)
+                let target = instruction.near_branch_target();
+                if target != 0 && (target == own.start || !own.contains(&target)) {
+                    Some(Step::Call(target))
+                } else {
+                    (instruction.flow_control() == FlowControl::UnconditionalBranch)
+                        .then_some(Step::Jump(target))
+                }
             }
             FlowControl::IndirectCall | FlowControl::IndirectBranch => slot().map(Step::Call),
             _ => match instruction.mnemonic() {

@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
-/// What a coroutine that is polled after its end panics with. Checked against `library/core/src/panicking.rs` of
+/// What a coroutine that is polled after its end, or after it panicked, panics with: both texts begin so. Checked against `library/core/src/panicking.rs` of
 /// rustc 1.70 to 1.95.
-const RESUMED: &[u8] = b"`async fn` resumed after completion";
+const RESUMED: &[u8] = b"`async fn` resumed after ";
 
 /// Longest path of a source file that is believed, bytes.
 const MAX_PATH: usize = 1024;
@@ -44,10 +44,16 @@ impl Location<'_> {
     pub(super) fn owner(&self) -> Owner {
         let path = self.path;
         let standard = ["/rustc/", "library/std/", "library/core/", "library/alloc/"];
-        if path.starts_with("library/") || standard.iter().any(|part| path.contains(part)) || within_crate(path, "tokio-1.") {
+        if path.starts_with("library/")
+            || standard.iter().any(|part| path.contains(part))
+            || within_crate(path, "tokio-1.")
+        {
             return Owner::Runtime;
         }
-        if [".cargo/", "/registry/src/", "cargo/git/checkouts/", "/vendor/"].iter().any(|part| path.contains(part)) {
+        if [".cargo/", "/registry/src/", "cargo/git/checkouts/", "/vendor/"]
+            .iter()
+            .any(|part| path.contains(part))
+        {
             return Owner::Dependency;
         }
         Owner::Program
@@ -76,8 +82,10 @@ pub(super) struct Found<'data> {
     pub(super) location: Location<'data>,
     /// Calls between the function the search began with and the one that loads it.
     pub(super) depth: u32,
-    /// It is the place of a coroutine's body.
+    /// It is where the body of a coroutine begins.
     pub(super) body: bool,
+    /// Of the bodies in one function, this is that of the function itself.
+    pub(super) outer: bool,
 }
 
 /// Reads panic locations; remembers which functions panic with [`RESUMED`].
@@ -118,19 +126,22 @@ impl Locations {
         let mut found: Vec<Found<'data>> = Vec::new();
         while let Some((function, depth)) = queue.pop_front() {
             let steps: Rc<[(u64, Step)]> = code.steps(function);
+            let first = found.len();
+            let mut places = Vec::new();
             let mut last = None;
-            for (_, step) in steps.iter() {
-                match *step {
+            for &(at, step) in steps.iter() {
+                match step {
                     Step::Load(address) => {
-                        let Some(location) = read(code, address) else {
-                            continue;
-                        };
-                        last = Some(found.len());
-                        found.push(Found {
-                            location,
-                            depth,
-                            body: false,
-                        });
+                        if let Some(location) = read(code, address) {
+                            last = Some(found.len());
+                            places.push(at);
+                            found.push(Found {
+                                location,
+                                depth,
+                                body: false,
+                                outer: false,
+                            });
+                        }
                     }
                     Step::Call(target) => {
                         if let Some(load) = last.take().and_then(|last| found.get_mut(last)) {
@@ -140,7 +151,20 @@ impl Locations {
                             queue.push_back((target, depth.saturating_add(1)));
                         }
                     }
+                    // The panics of several coroutines in one function share the call.
+                    Step::Jump(to) => {
+                        let after = steps.partition_point(|(at, _)| *at < to);
+                        if let Some(load) = last.take().and_then(|last| found.get_mut(last))
+                            && let Some((_, Step::Call(target))) = steps.get(after)
+                        {
+                            load.body = self.is_resumed_panic(code, *target);
+                        }
+                    }
                 }
+            }
+            let own = found.get_mut(first..).unwrap_or_default();
+            if let Some(outer) = outermost(code, &steps, &places, own).and_then(|outer| own.get_mut(outer)) {
+                outer.outer = true;
             }
         }
         found
@@ -159,13 +183,44 @@ impl Locations {
             && steps.iter().any(|(_, step)| match *step {
                 Step::Load(address) => {
                     self.texts.contains(&address)
-                        || code.pointers.target(address).is_some_and(|text| self.texts.contains(&text))
+                        || code
+                            .pointers
+                            .target(address)
+                            .is_some_and(|text| self.texts.contains(&text))
                 }
-                Step::Call(_) => false,
+                _ => false,
             });
         self.panics.insert(function, is);
         is
     }
+}
+
+/// Which of a function's bodies is that of the function itself, the others being of coroutines that it awaits
+/// and that were inlined. A coroutine begins with a jump by its state, over a table of 32-bit distances; state 1 is "came to
+/// its end", which panics with its own place. `places` are the addresses of the loads. `None` = the code does not tell.
+fn outermost(
+    code: &Code<'_, '_>,
+    steps: &[(u64, Step)],
+    places: &[u64],
+    found: &[Found<'_>],
+) -> Option<usize> {
+    let mut bodies = found
+        .iter()
+        .filter(|found| found.body)
+        .map(|found| found.location);
+    let one = bodies.next()?;
+    if bodies.all(|other| other == one) {
+        return None;
+    }
+    let (start, end) = (steps.first()?.0, steps.last()?.0);
+    let jump = steps.iter().find_map(|(_, step)| {
+        let Step::Load(table) = *step else { return None };
+        let ended = code.image.u32_at(table.checked_add(4)?)?;
+        let target = table.checked_add_signed(i64::from(ended.cast_signed()))?;
+        (start < target && target <= end).then_some(target)
+    })?;
+    let next = places.partition_point(|place| *place < jump);
+    found.get(next).filter(|found| found.body).map(|_| next)
 }
 
 /// The `core::panic::Location` at the address: pointer and length of the path, line, column.

@@ -77,11 +77,6 @@ impl<'data> Symbols<'data> {
         }
     }
 
-    /// Whether the file has no Rust symbols.
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// What the symbols tell of each vtable. Walks from each slot over the functions that exist once per task
     /// type, and no others: what the future itself calls may name the tasks that it spawns.
     pub(super) fn name_all(&mut self, code: &mut Code<'_, '_>, vtables: &[TaskVtable]) -> Vec<Named> {
@@ -136,7 +131,9 @@ impl<'data> Symbols<'data> {
                 continue;
             }
             for (_, step) in code.steps(function).iter() {
-                let (Step::Call(target) | Step::Load(target)) = *step;
+                let (Step::Call(target) | Step::Load(target)) = *step else {
+                    continue;
+                };
                 if seen.len() < MAX_VISITS && self.has(target) && seen.insert(target) {
                     queue.push_back((target, depth + 1));
                 }

@@ -38,6 +38,8 @@ pub(crate) struct Pretty {
     pub(crate) through: Vec<String>,
     /// The type is `dyn Future`: it says nothing of who is behind it.
     pub(crate) erased: bool,
+    /// The type is not a coroutine or closure: somebody wrote its `poll`, or it is a function.
+    pub(crate) written: bool,
     /// A job of tokio's own on the blocking pool: the loop of a worker thread of the multi-thread scheduler.
     pub(crate) worker: bool,
 }
@@ -136,6 +138,7 @@ pub(crate) fn pretty(future: &str) -> Pretty {
         name: cap(name),
         through,
         erased,
+        written: !erased && segments(rest).last().is_none_or(|last| level(last).is_none()),
         worker,
     }
 }
