@@ -155,6 +155,12 @@ impl ExeFilter {
         })
     }
 
+    /// The patterns, as they were given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
     /// Whether everything is wanted.
     #[must_use]
     pub fn is_empty(&self) -> bool {

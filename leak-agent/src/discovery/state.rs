@@ -288,6 +288,20 @@ impl Discovery {
             .max(self.hold)
     }
 
+    /// Whether everything that was there at the first scan has been looked at and inspected, and the pinned
+    /// files, too. What is still being attached the caller knows.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        self.counters.scans > 0
+            && !self.scan.running
+            && !self.pin.running
+            && self.looks_in_flight == 0
+            && self.inspections_in_flight == 0
+            && self.waiting.is_empty()
+            && self.processes.next_due().0.is_none()
+            && self.actions.is_empty()
+    }
+
     /// What came in and what was dropped.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -132,6 +132,13 @@ impl Engine {
         }
     }
 
+    /// The image has the file no longer mapped.
+    pub fn unfollow(&mut self, process: ProcessKey, plan: PlanId) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.unfollow(plan);
+        }
+    }
+
     /// A process has a runtime that is not followed.
     pub fn refuse(&mut self, process: ProcessKey, runtime: Runtime, reason: &str) {
         if let Some(process) = self.processes.get_mut(&process) {
@@ -139,8 +146,8 @@ impl Engine {
         }
     }
 
-    /// What discovery read of a process.
-    pub fn describe(&mut self, process: ProcessKey, comm: Option<&str>, exe: Option<&str>) {
+    /// What discovery read of a process. One that was never described is not wanted: it is counted, not shown.
+    pub fn describe(&mut self, process: ProcessKey, comm: &str, exe: Option<&str>) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.describe(comm, exe);
         }
@@ -211,6 +218,7 @@ impl Engine {
             processes: self
                 .processes
                 .iter()
+                .filter(|(_, process)| process.described)
                 .map(|(key, process)| process.snapshot(*key, &self.kernel, &self.plans, self.lost_counts))
                 .collect(),
             counters,

@@ -37,6 +37,8 @@ pub(super) enum Birth {
 pub(super) struct Process {
     comm: String,
     exe: Option<String>,
+    /// Whether discovery wants it.
+    pub(super) described: bool,
     birth: Birth,
     exec: ExecId,
     /// When it ended.
@@ -86,10 +88,9 @@ impl Process {
         }
     }
 
-    pub(super) fn describe(&mut self, comm: Option<&str>, exe: Option<&str>) {
-        if let Some(comm) = comm {
-            comm.clone_into(&mut self.comm);
-        }
+    pub(super) fn describe(&mut self, comm: &str, exe: Option<&str>) {
+        self.described = true;
+        comm.clone_into(&mut self.comm);
         if let Some(exe) = exe {
             self.exe = Some(exe.to_owned());
         }
@@ -97,6 +98,10 @@ impl Process {
 
     pub(super) fn follow(&mut self, plan: PlanId) {
         self.plans.insert(plan);
+    }
+
+    pub(super) fn unfollow(&mut self, plan: PlanId) {
+        self.plans.remove(&plan);
     }
 
     pub(super) fn refuse(&mut self, runtime: Runtime, reason: &str) {

@@ -1,0 +1,418 @@
+//! The agent's loop: everything that happens comes through one inbox, and once per interval the totals are read
+//! and a report is made.
+//!
+//! ```text
+//!  kernel ─ ring thread ──────┐                      ┌─► attach thread ─► kernel
+//!  discovery pool ────────────┼─► inbox ─► Follower ─┼─► discovery pool
+//!  attach thread ─────────────┤              │       └─► stack thread ──► kernel (learned frames)
+//!  stack thread ──────────────┘              │
+//!  kernel ─ totals, counters ─ every tick ───┴─► engine ─► snapshot ─► report ─► outputs
+//! ```
+
+use super::attachments::{self, Request};
+use super::handle::{AgentHandle, StartError, Stop};
+use super::message::Message;
+use super::ring::{self, RingCounts};
+use super::self_usage::SelfUsage;
+use crate::bpf::{Kernel, Limits};
+use crate::config::AgentConfig;
+use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
+use crate::engine::{Engine, KernelRuntime, Snapshot};
+use crate::event::Event;
+use crate::report::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness, Report};
+use crate::source;
+use crate::sys::clock;
+use crate::types::{BootTime, PlanId};
+use leak_agent_common::counter::Counter;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Messages that wait for the loop; batches of records count as one.
+const INBOX: usize = 256;
+/// The first scan counts as done after this time at the latest.
+const SETTLES_WITHIN: Duration = Duration::from_secs(15);
+/// How soon the loop notices that it is to stop.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Starts it: loads the programs, counts what is there, and goes on on a thread of its own.
+///
+/// # Errors
+///
+/// Why BPF cannot be used, or no thread can be started.
+pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
+    let started = clock::now();
+    let limits = Limits {
+        ring_bytes: config.ring_bytes,
+        sites: config.max_sites,
+        processes: config.max_processes,
+        stacks_per_second: config.stacks_per_second,
+        stack_bytes: config.stack_bytes,
+        sites_per_process: (config.max_sites / 4).max(1),
+        stream_every: config.stream_every.unwrap_or(0),
+    };
+    let mut kernel = Kernel::load(&limits, config.stats).map_err(|error| super::why_no_bpf(&error))?;
+    let (inbox, messages) = sync_channel(INBOX);
+    let stop = Arc::new(AtomicBool::new(false));
+    let ring_counts = Arc::new(RingCounts::default());
+    let mut threads = Vec::new();
+    if let Some(ring) = kernel.ring.take() {
+        let logs = kernel.logs.take();
+        let counts = Arc::clone(&ring_counts);
+        threads.push(
+            ring::spawn(ring, logs, inbox.clone(), counts, Arc::clone(&stop)).map_err(StartError::Thread)?,
+        );
+    }
+    let attacher = kernel.attacher.take().ok_or_else(|| StartError::Bpf {
+        reason: "no attacher".to_owned(),
+        lacks_privilege: false,
+    })?;
+    let (requests, thread) = attachments::spawn(attacher, inbox.clone()).map_err(StartError::Thread)?;
+    threads.push(thread);
+    let answers = inbox.clone();
+    let pool = Pool::start(source::all(), move |done| {
+        // Nobody listens any more only when the agent ends.
+        let _ = answers.send(Message::Discovered(done));
+    })
+    .map_err(StartError::Thread)?;
+    drop(inbox);
+
+    let settings = Settings {
+        filter: Filter {
+            pids: config.pids.iter().copied().collect(),
+            exes: config.exes.clone(),
+            own: (!config.follow_self).then(std::process::id),
+        },
+        processes_max: config.max_processes as usize,
+        ..Settings::default()
+    };
+    let mut discovery = Discovery::new(settings, started);
+    for pattern in config.exes.patterns() {
+        discovery.pin(pattern, started);
+    }
+    let threads_runtime = KernelRuntime {
+        runtime: source::thread::RUNTIME,
+        evidence: "kernel tracepoints",
+        reserved: source::thread::reserved,
+    };
+    let mut follower = Follower {
+        engine: Engine::new(threads_runtime, config.max_processes as usize),
+        config,
+        started,
+        kernel,
+        discovery,
+        pool,
+        requests,
+        plans: HashMap::new(),
+        attaching: 0,
+        settled: false,
+        fill: (0, 0),
+        lost_counts: 0,
+        kernel_counters: BTreeMap::new(),
+        attach_failures: BTreeMap::new(),
+        counters: BTreeMap::new(),
+        ring_counts,
+    };
+    let first = follower.report(&Snapshot {
+        at: started,
+        ..Snapshot::default()
+    });
+    AgentHandle::spawn(first, move |reports, until| {
+        follower.run(&messages, reports, until);
+        stop.store(true, Ordering::Relaxed);
+        drop(messages);
+        drop(follower);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the agent panicked");
+            }
+        }
+    })
+}
+
+/// The state of the loop.
+struct Follower {
+    config: AgentConfig,
+    started: BootTime,
+    kernel: Kernel,
+    engine: Engine,
+    discovery: Discovery,
+    pool: Pool,
+    requests: Sender<Request>,
+    plans: HashMap<AttachmentKey, PlanId>,
+    attaching: usize,
+    settled: bool,
+    fill: (usize, usize),
+    lost_counts: u64,
+    kernel_counters: BTreeMap<Counter, u64>,
+    attach_failures: BTreeMap<&'static str, u64>,
+    counters: BTreeMap<&'static str, u64>,
+    ring_counts: Arc<RingCounts>,
+}
+
+impl Follower {
+    fn run(&mut self, messages: &Receiver<Message>, reports: &watch::Sender<Arc<Report>>, until: &Stop) {
+        let mut due = clock::now();
+        while !until.wait(Duration::ZERO) {
+            let now = clock::now();
+            if now >= due {
+                let snapshot = self.tick(now);
+                reports.send_replace(Arc::new(self.report(&snapshot)));
+                due = BootTime(clock::now().0 + self.interval());
+                continue;
+            }
+            let wake = due.min(self.discovery.next_wake());
+            match messages.recv_timeout(wake.since(now).min(PATIENCE)) {
+                Ok(message) => self.take(message, clock::now()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.discovery.tick(clock::now());
+                    self.act();
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    tracing::error!("all threads that feed the agent have ended");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Until everything that was there at the start is followed, counts are read more often: whoever waits for
+    /// the first complete report waits no longer than needed.
+    fn interval(&self) -> u64 {
+        let interval = if self.settled {
+            self.config.interval
+        } else {
+            self.config.interval.min(PATIENCE)
+        };
+        u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn take(&mut self, message: Message, now: BootTime) {
+        match message {
+            Message::Events(events) => {
+                for event in events {
+                    self.event(event, now);
+                }
+            }
+            Message::Discovered(done) => self.discovery.done(done, now),
+            Message::Attached(attachment, result) => {
+                self.attaching = self.attaching.saturating_sub(1);
+                let told = match result {
+                    Ok((plan, facts)) => {
+                        self.plans.insert(attachment, plan);
+                        self.engine.plan_armed(plan, facts);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        *self.attach_failures.entry(error.reason()).or_default() += 1;
+                        let reason = super::chain(&error);
+                        tracing::warn!(reason, "attach");
+                        Err(reason)
+                    }
+                };
+                self.discovery.attached(&attachment, told, now);
+            }
+            Message::Detached(plan) => self.engine.plan_dropped(plan),
+            Message::Resolved(resolution) => {
+                for number in resolution.numbers {
+                    self.engine
+                        .resolve(resolution.process, resolution.exec, number, &resolution.site);
+                }
+            }
+        }
+        self.act();
+    }
+
+    fn event(&mut self, event: Event, now: BootTime) {
+        self.engine.apply(&event);
+        let notice = match event {
+            Event::Forked { process, parent, .. } => Notice::Forked { process, parent },
+            Event::Execed { process, .. } => Notice::Execed { process },
+            Event::Exited { process, .. } => Notice::Exited { process },
+            Event::Stack(_) | Event::Task { .. } => return,
+        };
+        self.discovery.notice(notice, now);
+    }
+
+    /// Does what discovery has decided.
+    fn act(&mut self) {
+        while let Some(action) = self.discovery.next_action() {
+            match action {
+                Action::Run(job) => {
+                    if let Err(job) = self.pool.submit(job) {
+                        self.discovery.rejected(job, clock::now());
+                    }
+                }
+                Action::Describe { process, comm, exe } => {
+                    self.engine.describe(process, &comm, exe.as_deref());
+                }
+                Action::Attach {
+                    attachment,
+                    file,
+                    path,
+                    plan,
+                    ..
+                } => {
+                    let request = Request::Attach {
+                        attachment,
+                        file,
+                        path,
+                        plan,
+                    };
+                    if self.requests.send(request).is_ok() {
+                        self.attaching += 1;
+                    }
+                }
+                Action::Detach { attachment } => {
+                    self.plans.remove(&attachment);
+                    // A thread that is gone has detached everything.
+                    let _ = self.requests.send(Request::Detach(attachment));
+                }
+                Action::Follow { process, attachment } => {
+                    if let Some(plan) = self.plans.get(&attachment) {
+                        self.engine.follow(process, *plan);
+                    }
+                }
+                Action::Unfollow { process, attachment } => {
+                    if let Some(plan) = self.plans.get(&attachment) {
+                        self.engine.unfollow(process, *plan);
+                    }
+                }
+                Action::Unsupported {
+                    process,
+                    runtime,
+                    path,
+                    reason,
+                } => {
+                    if let Some(runtime) = runtime {
+                        self.engine.refuse(process, runtime, &format!("{path}: {reason}"));
+                    }
+                }
+                Action::Gone { process } => {
+                    self.engine.apply(&Event::Exited {
+                        process,
+                        at: clock::now(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Reads the kernel's books and clears what is over.
+    fn tick(&mut self, now: BootTime) -> Snapshot {
+        match self.kernel.counters.read() {
+            Ok(counters) => self.kernel_counters = counters.into_iter().collect(),
+            Err(error) => self.failed("counters_unreadable", &error),
+        }
+        self.lost_counts = self
+            .kernel_counters
+            .get(&Counter::LostCounts)
+            .copied()
+            .unwrap_or(0);
+        match self.kernel.totals.read() {
+            Ok(reading) => {
+                self.fill = reading.fill;
+                self.engine.totals(&reading.rows, self.lost_counts, clock::now());
+            }
+            Err(error) => self.failed("totals_unreadable", &error),
+        }
+        for process in self.engine.take_unknown() {
+            self.discovery.notice(Notice::Counted { process }, now);
+        }
+        let garbage = self.engine.take_garbage(now);
+        for row in &garbage.rows {
+            if let Err(error) = self.kernel.totals.forget(row) {
+                self.failed("rows_not_forgotten", &error);
+            }
+        }
+        self.discovery.tick(now);
+        self.act();
+        // On a node where processes begin all the time there may never be a moment without one to look at.
+        let long_enough = now.since(self.started) >= SETTLES_WITHIN;
+        self.settled |= (self.attaching == 0 && self.discovery.settled()) || long_enough;
+        self.engine.snapshot(clock::now())
+    }
+
+    /// Counts a failure, and says it the first time.
+    fn failed(&mut self, counter: &'static str, error: &dyn std::error::Error) {
+        let count = self.counters.entry(counter).or_default();
+        *count += 1;
+        if *count == 1 {
+            tracing::error!(error = super::chain(error), counter);
+        }
+    }
+
+    fn report(&self, snapshot: &Snapshot) -> Report {
+        Report::build(snapshot, &self.facts())
+    }
+
+    fn facts(&self) -> AgentFacts {
+        let usage = SelfUsage::read();
+        let taken = self.ring_counts.taken.load(Ordering::Relaxed);
+        let undecodable = self.ring_counts.undecodable.load(Ordering::Relaxed);
+        let mut counters = self.counters.clone();
+        let mut missed = BTreeMap::new();
+        for (name, count) in self.discovery.counters().each() {
+            if name.starts_with("missed_") || name.starts_with("vanished_") || name.starts_with("refused_") {
+                missed.insert(name, count);
+            } else {
+                counters.insert(name, count);
+            }
+        }
+        let sizes = self.discovery.sizes();
+        let [sites, others] = self.kernel.totals.maps();
+        let map = |name, entries: usize, capacity: u64| MapFacts {
+            name,
+            entries: entries as u64,
+            capacity,
+        };
+        AgentFacts {
+            boot_unix: clock::boot_unix(),
+            started: self.started,
+            pid: std::process::id(),
+            mode: Mode::Bpf,
+            ready: if self.settled {
+                Readiness::Ready
+            } else {
+                Readiness::Starting {
+                    waiting_for: "the first scan of processes and its attachments".to_owned(),
+                }
+            },
+            kernel: self.kernel_counters.clone(),
+            hops: vec![HopFacts {
+                name: "decode",
+                taken,
+                passed: taken - undecodable,
+                dropped: BTreeMap::from([("undecodable", undecodable)]),
+            }],
+            counters,
+            missed_processes: missed,
+            attach_failures: self.attach_failures.clone(),
+            maps: vec![
+                map(sites.name(), self.fill.0, sites.capacity().into()),
+                map(others.name(), self.fill.1, others.capacity().into()),
+                map("processes", sizes.processes, sizes.processes_max as u64),
+                map("executables", sizes.executables, sizes.executables_max as u64),
+                map("attachments", sizes.attachments, sizes.attachments_max as u64),
+                map("inspections_waiting", sizes.waiting, sizes.waiting_max as u64),
+            ],
+            cpu: usage.cpu,
+            resident_bytes: usage.resident_bytes,
+            prices: if self.config.stats {
+                let prices = self.kernel.prices().into_iter();
+                prices
+                    .map(|price| PriceFacts {
+                        program: price.program,
+                        runs: price.runs,
+                        run_time: price.run_time,
+                    })
+                    .collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}

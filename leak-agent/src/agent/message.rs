@@ -1,0 +1,36 @@
+//! The one inbox of the agent's loop, and what is told through it.
+
+use crate::bpf::BpfError;
+use crate::discovery::{AttachmentKey, Done};
+use crate::engine::PlanFacts;
+use crate::event::Event;
+use crate::source::SiteInfo;
+use crate::types::{ExecId, PlanId, ProcessKey};
+use std::sync::Arc;
+
+/// Something that happened elsewhere.
+pub(super) enum Message {
+    /// A batch out of the ring.
+    Events(Vec<Event>),
+    /// An answer of the discovery pool.
+    Discovered(Done),
+    /// A plan is attached, or is not.
+    Attached(AttachmentKey, Result<(PlanId, PlanFacts), BpfError>),
+    /// A plan is detached.
+    Detached(PlanId),
+    /// A creation stack has led to a site.
+    Resolved(Resolution),
+}
+
+/// Where a creation stack led.
+pub(super) struct Resolution {
+    /// The process.
+    pub(super) process: ProcessKey,
+    /// Its image.
+    pub(super) exec: ExecId,
+    /// The numbers that mean this site: the one the stack was counted under, and the one that the next thread
+    /// of the same path will get.
+    pub(super) numbers: Vec<u64>,
+    /// The site.
+    pub(super) site: Arc<SiteInfo>,
+}
