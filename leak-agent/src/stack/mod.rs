@@ -3,13 +3,17 @@
 
 pub mod bounded;
 pub mod headers;
+pub mod learn;
 pub mod maps;
 pub mod module;
 pub mod process;
 pub mod raw;
+pub mod symbolize;
 pub mod table;
 pub mod unwind;
+pub mod walk;
 
+pub use learn::{FrameLearner, Lesson, Reach};
 pub use raw::RawStack;
 pub use table::{ModuleCache, ModuleTable};
 pub use unwind::{End, Frame, Unwound, unwind};

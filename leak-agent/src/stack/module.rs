@@ -18,13 +18,15 @@ const MAX_COMMENT: u64 = 4096;
 const MAX_FRAME_ENTRY: usize = 64 << 10;
 /// Unwind data without an index is only used up to this size: the index has to be made first.
 const MAX_WITHOUT_INDEX: usize = 8 << 20;
-/// Debug information beyond this is not used, compressed or not.
-const MAX_DEBUG: u64 = 2 << 30;
+/// Symbol tables, or debug information, of more bytes than this (after decompression) are not used.
+const MAX_SYMBOLS: u64 = 1 << 30;
 
 /// One executable or library. Shared by all processes that map it.
 pub struct ModuleFile {
-    /// Its identity: what site ids are built on.
+    /// The linker's build id, else the file's identity: what site ids are built on.
     pub id: ExecutableId,
+    /// The file itself: what caches are keyed by.
+    pub identity: ExecutableId,
     /// Its headers.
     pub headers: Headers,
     unwind: Option<Unwind>,
@@ -32,8 +34,8 @@ pub struct ModuleFile {
     pub bytes: usize,
     /// What built it, as far as the file says.
     pub language: Language,
-    /// Whether lines can be had of it.
-    pub debug_info: bool,
+    /// What names can be had of it.
+    pub symbols: Symbols,
 }
 
 /// What built a file, as far as that matters for its thread stacks.
@@ -45,6 +47,17 @@ pub enum Language {
     Rust,
     /// Anything else, or nothing known.
     Other,
+}
+
+/// What names can be had of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Symbols {
+    /// None, or more than anybody should read.
+    None,
+    /// Function names.
+    Table,
+    /// Function names, lines and inlined functions.
+    Debug,
 }
 
 /// The identity of a file as the file system gives it: what caches are keyed by.
@@ -82,28 +95,27 @@ impl ModuleFile {
         Self::parse(file, file_identity(&metadata))
     }
 
-    /// The same for bytes, such as the vDSO's; `id` is used when there is no build id.
+    /// The same for bytes, such as the vDSO's.
     ///
     /// # Errors
     ///
     /// As [`Self::read`].
-    pub fn parse(file: &(impl ReadAt + ?Sized), id: ExecutableId) -> Result<Self, ElfError> {
+    pub fn parse(file: &(impl ReadAt + ?Sized), identity: ExecutableId) -> Result<Self, ElfError> {
         let headers = Headers::read(file)?;
         let unwind = UnwindData::read(file, &headers)?.map(|data| Unwind::new(data, &headers));
         let bytes = unwind
             .as_ref()
             .map_or(0, |unwind| unwind.data.frames.len() + unwind.data.index.len());
-        let debug = headers
-            .sections
-            .iter()
-            .filter(|section| section.name.starts_with(".debug_") || section.name.starts_with(".zdebug_"));
-        let debug_len = debug.fold(0_u64, |sum, section| sum.saturating_add(section.size));
         Ok(Self {
-            id: headers.build_id.clone().map_or(id, ExecutableId::BuildId),
+            id: headers
+                .build_id
+                .clone()
+                .map_or_else(|| identity.clone(), ExecutableId::BuildId),
+            identity,
             unwind,
             bytes: bytes + headers.sections.len() * size_of::<Section>(),
             language: language(file, &headers),
-            debug_info: debug_len <= MAX_DEBUG && headers.section(".debug_line").is_some(),
+            symbols: symbols(file, &headers),
             headers,
         })
     }
@@ -139,6 +151,37 @@ fn language(file: &(impl ReadAt + ?Sized), headers: &Headers) -> Language {
         return Language::Rust;
     }
     Language::Other
+}
+
+/// What names can be had without trusting the file too far: a reader of symbols maps tables of any size and
+/// allocates what a compressed section claims to hold.
+fn symbols(file: &(impl ReadAt + ?Sized), headers: &Headers) -> Symbols {
+    let size = |section: &Section| {
+        if !section.compressed {
+            return section.size;
+        }
+        // `Elf64_Chdr`: type, reserved, size (8 bytes at 8), alignment.
+        let claimed = file.read_at(section.offset.saturating_add(8), 8).ok();
+        claimed
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(u64::MAX, u64::from_le_bytes)
+    };
+    let total = |wanted: &dyn Fn(&str) -> bool| {
+        let sections = headers.sections.iter().filter(|section| wanted(&section.name));
+        sections.map(size).fold(0, u64::saturating_add)
+    };
+    let is_debug = |name: &str| name.starts_with(".debug_");
+    let table = total(&|name| matches!(name, ".symtab" | ".strtab" | ".dynsym" | ".dynstr"));
+    let debug = total(&is_debug);
+    let rest = headers.sections.iter().filter(|section| section.compressed);
+    let rest = rest.filter(|section| !is_debug(&section.name)).map(size);
+    if table == 0 || table.saturating_add(rest.fold(0, u64::saturating_add)) > MAX_SYMBOLS {
+        Symbols::None
+    } else if debug <= MAX_SYMBOLS && headers.section(".debug_line").is_some() {
+        Symbols::Debug
+    } else {
+        Symbols::Table
+    }
 }
 
 /// Unwinds in the addresses of one file.
@@ -322,7 +365,7 @@ pub(in crate::stack) mod tests {
         let module = ModuleFile::read(&file).unwrap();
         assert!(module.unwinder().is_some());
         assert_eq!(module.language, Language::Rust);
-        assert!(module.debug_info);
+        assert_eq!(module.symbols, Symbols::Debug);
     }
 
     /// Without section headers the unwind data is found through the program headers.

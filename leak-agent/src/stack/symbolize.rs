@@ -1,0 +1,286 @@
+//! Names: which function, file and line each frame of a stack belongs to.
+
+use super::bounded::Bounded;
+use super::module::{Language, Symbols, file_identity};
+use super::table::{Module, ModuleCache, ModuleTable};
+use super::unwind::Unwound;
+use crate::types::ExecutableId;
+use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
+use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Names are cut here: templates can make one of many KiB.
+const MAX_NAME: usize = 1024;
+/// More functions than these inlined into each other are not told apart.
+const MAX_INLINED: usize = 32;
+
+/// A function at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Demangled.
+    pub function: String,
+    /// "src/conn.rs:88"; `None` = no debug information.
+    pub location: Option<String>,
+    /// Its code was put into that of the next function outwards.
+    pub inlined: bool,
+}
+
+/// A frame with what people call it. An inlined function is a frame of its own here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFrame {
+    /// Index of the frame in the [`Unwound`] stack.
+    pub index: usize,
+    /// File name of the module; `None` = code of no file.
+    pub module: Option<String>,
+    /// The module's id: what site ids are built on.
+    pub id: Option<ExecutableId>,
+    /// What built the module.
+    pub language: Language,
+    /// The frame's `pc` in the file's own addresses; its run-time address if there is no file.
+    pub vaddr: u64,
+    /// The function; `None` = no symbol.
+    pub name: Option<Name>,
+}
+
+impl NamedFrame {
+    /// The function's name, demangled.
+    #[must_use]
+    pub fn function(&self) -> Option<&str> {
+        self.name.as_ref().map(|name| name.function.as_str())
+    }
+}
+
+impl std::fmt::Display for NamedFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let module = self.module.as_deref().unwrap_or("?");
+        match &self.name {
+            None => write!(f, "{module}+{:#x}", self.vaddr),
+            Some(name) => {
+                f.write_str(&name.function)?;
+                match &name.location {
+                    Some(location) => write!(f, " ({location})"),
+                    None => write!(f, " ({module})"),
+                }
+            }
+        }
+    }
+}
+
+/// Names that were looked up before, by file and address. The reader of symbols itself keeps far more, and
+/// is therefore made anew for every batch of stacks.
+#[derive(Debug)]
+pub struct NameCache {
+    names: Bounded<(ExecutableId, u64), Arc<[Name]>>,
+    /// How many addresses were looked up in files.
+    pub looked_up: u64,
+    /// How often reading the symbols of a module failed; its frames are nameless.
+    pub failed: u64,
+}
+
+impl NameCache {
+    /// A cache of at most `capacity` addresses.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            names: Bounded::new(capacity),
+            looked_up: 0,
+            failed: 0,
+        }
+    }
+
+    /// How many addresses were dropped for want of room.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.names.evicted()
+    }
+}
+
+/// Reads symbols for a batch of stacks. It keeps what it has parsed, up to hundreds of MiB for large
+/// debug information: drop it when the batch is done.
+pub struct Batch {
+    symbolizer: Symbolizer,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// A reader that has read nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        // Debug links are not followed: they would lead out of the container that the file came from.
+        let no_directories: [&str; 0] = [];
+        let builder = Symbolizer::builder().set_debug_dirs(Some(no_directories));
+        Self {
+            symbolizer: builder.build(),
+        }
+    }
+
+    /// Names the frames of a stack, innermost first. A frame of which nothing is known stays, nameless.
+    /// Blocks: 10 µs per new address, up to some 100 ms for the first one in a large file.
+    #[must_use]
+    pub fn name(
+        &mut self,
+        table: &mut ModuleTable,
+        modules: &mut ModuleCache,
+        cache: &mut NameCache,
+        stack: &Unwound,
+    ) -> Vec<NamedFrame> {
+        let places: Vec<(u64, Option<Module>)> = stack
+            .frames
+            .iter()
+            .enumerate()
+            .map(|(index, frame)| {
+                let lookup = frame.lookup(index);
+                (lookup, table.module(lookup, modules).cloned())
+            })
+            .collect();
+
+        let mut wanted: BTreeMap<&ExecutableId, Vec<(u64, &Module)>> = BTreeMap::new();
+        for (lookup, module) in &places {
+            let Some(module) = module else { continue };
+            let identity = &module.file.identity;
+            let known = cache.names.get(&(identity.clone(), module.vaddr(*lookup)));
+            if known.is_none() && module.file.symbols > Symbols::None {
+                wanted.entry(identity).or_default().push((*lookup, module));
+            }
+        }
+        for (identity, addresses) in wanted {
+            let vaddrs: Vec<u64> = addresses
+                .iter()
+                .map(|(lookup, module)| module.vaddr(*lookup))
+                .collect();
+            let Some((first, module)) = addresses.first() else {
+                continue;
+            };
+            cache.looked_up += vaddrs.len() as u64;
+            match self.look_up(table, *first, module, &vaddrs) {
+                Some(names) => {
+                    for (vaddr, names) in vaddrs.into_iter().zip(names) {
+                        cache.names.insert((identity.clone(), vaddr), names.into());
+                    }
+                }
+                None => cache.failed += 1,
+            }
+        }
+
+        let mut frames = Vec::new();
+        for (index, (lookup, module)) in places.into_iter().enumerate() {
+            let pc = stack.frames.get(index).map_or(0, |frame| frame.pc);
+            let mut frame = NamedFrame {
+                index,
+                module: table
+                    .mapping(lookup)
+                    .map(|mapping| mapping.file_name())
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned),
+                id: None,
+                language: Language::Other,
+                vaddr: pc,
+                name: None,
+            };
+            let mut names = None;
+            if let Some(module) = module {
+                frame.vaddr = module.vaddr(pc);
+                frame.language = module.file.language;
+                frame.id = Some(module.file.id.clone());
+                let key = (module.file.identity.clone(), module.vaddr(lookup));
+                names = cache.names.get(&key).map(|names| Arc::clone(names));
+            }
+            match names.filter(|names| !names.is_empty()) {
+                None => frames.push(frame),
+                Some(names) => frames.extend(names.iter().map(|name| NamedFrame {
+                    name: Some(name.clone()),
+                    ..frame.clone()
+                })),
+            }
+        }
+        frames
+    }
+
+    /// Names of addresses of one file, each innermost first; `None` = the file is gone or cannot be read.
+    fn look_up(
+        &mut self,
+        table: &ModuleTable,
+        address: u64,
+        module: &Module,
+        vaddrs: &[u64],
+    ) -> Option<Vec<Vec<Name>>> {
+        let file = table.open(address)?;
+        if file_identity(&file.metadata().ok()?) != module.file.identity {
+            return None;
+        }
+        let mut elf = Elf::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        elf.debug_syms = module.file.symbols == Symbols::Debug;
+        let names = self.symbolize(elf.clone(), vaddrs).or_else(|| {
+            // Damaged debug information must not cost the function names.
+            let retry = elf.debug_syms;
+            elf.debug_syms = false;
+            retry.then(|| self.symbolize(elf, vaddrs)).flatten()
+        });
+        drop(file);
+        names
+    }
+
+    fn symbolize(&mut self, elf: Elf, vaddrs: &[u64]) -> Option<Vec<Vec<Name>>> {
+        let source = Source::Elf(elf);
+        // The file is other people's: should the reader panic over it, it is replaced.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let symbols = self.symbolizer.symbolize(&source, Input::VirtOffset(vaddrs));
+            symbols.map(|symbols| symbols.iter().map(names).collect())
+        }));
+        match result {
+            Ok(Ok(names)) => Some(names),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "symbols not readable");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the reader of symbols panicked over a file");
+                *self = Self::new();
+                None
+            }
+        }
+    }
+}
+
+/// The functions at an address, innermost first.
+fn names(symbol: &Symbolized<'_>) -> Vec<Name> {
+    let Symbolized::Sym(symbol) = symbol else {
+        return Vec::new();
+    };
+    let Sym {
+        name,
+        code_info,
+        inlined,
+        ..
+    } = symbol;
+    let inlined = inlined.iter().rev().take(MAX_INLINED).map(|function| Name {
+        function: cut(&function.name),
+        location: function.code_info.as_ref().and_then(location),
+        inlined: true,
+    });
+    let outer = Name {
+        function: cut(name),
+        location: code_info.as_deref().and_then(location),
+        inlined: false,
+    };
+    inlined.chain([outer]).collect()
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(MAX_NAME).collect()
+}
+
+/// "src/conn.rs:88".
+fn location(info: &CodeInfo<'_>) -> Option<String> {
+    let line = info.line.filter(|line| *line > 0)?;
+    let path = info.to_path();
+    Some(format!("{}:{line}", cut(&path.to_string_lossy())))
+}
