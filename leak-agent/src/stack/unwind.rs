@@ -92,7 +92,22 @@ fn walk(table: &mut ModuleTable, cache: &mut ModuleCache, stack: &RawStack, fram
             return End::NoUnwindInfo;
         };
         if !module.file.describes(module.vaddr(frame.lookup(index))) {
-            return End::NoUnwindInfo;
+            // The C library's wrapper of the system call ends its description before the call, because in
+            // the child it would be wrong; it has nothing on the stack but its return address.
+            let caller = stack.word(sp).filter(|_| index == 0);
+            let Some(caller) =
+                caller.filter(|caller| table.module(caller.saturating_sub(1), cache).is_some())
+            else {
+                return End::NoUnwindInfo;
+            };
+            frame.size = Some(8);
+            registers.set_sp(sp.saturating_add(8));
+            frames.push(Frame {
+                pc: caller,
+                sp: sp.saturating_add(8),
+                size: None,
+            });
+            continue;
         }
         let Some(unwinder) = module.file.unwinder() else {
             return End::NoUnwindInfo;

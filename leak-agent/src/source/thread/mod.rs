@@ -1,5 +1,11 @@
 //! The thread source: what an OS thread is, and which code created it.
 
+mod glue;
+pub mod resolver;
+pub mod site;
+
+pub use resolver::{Outcome, Resolved, Resolver};
+
 use crate::source::SiteInfo;
 use crate::types::Runtime;
 use leak_agent_common::key::{runtime, site as number};
