@@ -131,15 +131,19 @@ impl ExeFilter {
         let mut set = globset::GlobSetBuilder::new();
         for pattern in patterns {
             let pattern = pattern.as_ref();
-            let anchored = if pattern.contains('/') {
-                pattern.to_owned()
-            } else {
+            let name_only = !pattern.contains('/');
+            let anchored = if name_only {
                 format!("**/{pattern}")
+            } else {
+                pattern.to_owned()
             };
-            let glob = globset::Glob::new(&anchored).map_err(|source| ConfigError::Glob {
-                pattern: pattern.to_owned(),
-                source,
-            })?;
+            let glob = globset::GlobBuilder::new(&anchored)
+                .literal_separator(name_only) // else `app*` would match /srv/app/other
+                .build()
+                .map_err(|source| ConfigError::Glob {
+                    pattern: pattern.to_owned(),
+                    source,
+                })?;
             set.add(glob);
         }
         let set = set.build().map_err(|source| ConfigError::Glob {

@@ -102,7 +102,7 @@ pub enum Action {
         /// Why, as half a sentence.
         reason: String,
     },
-    /// This process has ended, although no notice told so.
+    /// We found that this process has ended. Its notice may still come, or never.
     Gone {
         /// The process.
         process: ProcessKey,

@@ -29,7 +29,7 @@ counters! {
     vanished_before_inspection,
     /// Ended while a plan for one of their executables was not attached yet: their tasks were missed.
     missed_short_lived,
-    /// Ended without a notice; found by a look or a scan.
+    /// Ended, and a scan came before the notice, if there was one.
     exits_unnoticed,
     /// Refused: too many processes are followed.
     refused_too_many_processes,

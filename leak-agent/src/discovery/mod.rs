@@ -64,3 +64,6 @@ pub use look::FILES_MAX;
 pub use pin::PINNED_MAX;
 pub use pool::Pool;
 pub use state::{Discovery, Settings, Sizes};
+
+#[cfg(test)]
+mod tests;

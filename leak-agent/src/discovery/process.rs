@@ -21,7 +21,7 @@ pub(super) struct Process {
     pub key: Option<ProcessKey>,
     /// When it was taken up.
     pub since: BootTime,
-    /// Counts its images and repeated requests: an answer of another round is stale.
+    /// The number of its image among all: the answer to a look at another image is stale.
     pub round: u32,
     /// It has ended; the entry waits for the notice or the next scan to say so.
     pub gone: bool,
@@ -52,9 +52,16 @@ pub(super) struct Processes {
     /// Repeated looks.
     again: BTreeSet<(BootTime, ProcessId)>,
     wanted: usize,
+    rounds: u32,
 }
 
 impl Processes {
+    /// A number for a new image, different from that of any other whose look may still be on its way.
+    pub(super) fn next_round(&mut self) -> u32 {
+        self.rounds = self.rounds.wrapping_add(1);
+        self.rounds
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
@@ -77,12 +84,13 @@ impl Processes {
     }
 
     pub(super) fn insert(&mut self, id: ProcessId, now: BootTime) -> &mut Process {
+        let round = self.next_round();
         self.table.entry(id).or_insert_with(|| {
             self.wanted += 1;
             Process {
                 key: None,
                 since: now,
-                round: 0,
+                round,
                 gone: false,
                 looking: false,
                 due: None,

@@ -343,6 +343,7 @@ impl Discovery {
         let id = ProcessId::of(key);
         self.take_up(id, Some(*key), now);
         let full = self.processes.wanted() >= self.settings.processes_max;
+        let round = self.processes.next_round();
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
@@ -350,7 +351,7 @@ impl Discovery {
             self.counters.refused_too_many_processes += 1;
             return;
         }
-        process.round = process.round.wrapping_add(1);
+        process.round = round;
         process.looking = false;
         process.looks = 0;
         process.digest = None;
@@ -405,12 +406,9 @@ impl Discovery {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
-            self.ended(&id, now);
+            self.gone(&id, now);
             self.counters.exits_unnoticed += 1;
-            let process = self.processes.remove(&id).filter(|process| process.wanted);
-            if let Some(process) = process.and_then(|process| process.key) {
-                self.actions.push_back(Action::Gone { process });
-            }
+            self.processes.remove(&id);
         }
         for id in found {
             if self.take_up(id, None, now) {
@@ -439,8 +437,7 @@ impl Discovery {
         }
         match answer {
             look::Answer::Gone => {
-                // The notice is on its way, or the next scan finds out.
-                self.ended(id, now);
+                self.gone(id, now); // the notice, or the next scan, removes the entry
                 return;
             }
             look::Answer::NotWanted => {
@@ -506,6 +503,18 @@ impl Discovery {
         for file in files.into_iter().flatten() {
             self.announce(id, &file);
         }
+    }
+
+    /// We found out by ourselves that a process has ended.
+    fn gone(&mut self, id: &ProcessId, now: BootTime) {
+        let process = self
+            .processes
+            .get(id)
+            .filter(|process| process.wanted && !process.gone);
+        if let Some(process) = process.and_then(|process| process.key) {
+            self.actions.push_back(Action::Gone { process });
+        }
+        self.ended(id, now);
     }
 
     /// A process has ended: counts how far we had come with it, and lets its files go.

@@ -202,11 +202,16 @@ extern "C" fn on_sigbus(_signal: libc::c_int, info: *mut libc::siginfo_t, _conte
         }
     }
     // Not ours. Put back who was there before: the instruction runs again and meets them.
-    let previous = PREVIOUS
-        .get()
-        .map_or(std::ptr::null(), |action| std::ptr::from_ref(action));
+    let previous = PREVIOUS.get().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `previous` is null (a no-op) or an action that sigaction itself handed out.
     unsafe { libc::sigaction(libc::SIGBUS, previous, std::ptr::null_mut()) };
+}
+
+/// Maps a file executable into this process, for tests of what sees such mappings.
+#[cfg(test)]
+pub(crate) fn map_executable(file: &File, len: usize) -> io::Result<memmap2::Mmap> {
+    // SAFETY: the mapping is never read or executed; it only has to be there.
+    unsafe { memmap2::MmapOptions::new().len(len).map_exec(file) }
 }
 
 #[cfg(test)]

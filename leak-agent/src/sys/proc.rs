@@ -386,7 +386,7 @@ pub fn threads() -> Result<Vec<ThreadId>, ProcError> {
 fn numbered(fd: &OwnedFd, max: usize, what: &'static str, pid: u32) -> Result<Vec<u32>, ProcError> {
     let dir = match rustix::fs::Dir::read_from(fd) {
         Ok(dir) => dir,
-        Err(error) => return Ok(present::<()>(Err(error), what, pid).map(|_| Vec::new())?),
+        Err(error) => return present::<()>(Err(error), what, pid).map(|_| Vec::new()),
     };
     let mut found = Vec::new();
     for entry in dir {
