@@ -1,6 +1,14 @@
 //! The tokio source: which code of an executable creates and finishes tokio tasks.
 
+mod code;
+mod finish;
+mod flow;
 pub mod names;
+mod plan;
+mod scan;
+mod snap;
+mod spawn;
+pub mod version;
 pub mod vtable;
 
 use super::{Inspection, Source};
@@ -22,7 +30,7 @@ impl Source for Tokio {
         RUNTIME
     }
 
-    fn inspect(&self, _elf: &Elf<'_>) -> Inspection {
-        Inspection::NotMine
+    fn inspect(&self, elf: &Elf<'_>) -> Inspection {
+        plan::inspect(elf)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Checked against `runtime/task/raw.rs` of tokio 1.10 to 1.54 and against the symbols of builds of them.
 
-use crate::elf::{Image, Pointers};
+use super::version::Version;
+use crate::elf::{Functions, Image, Pointers};
 use crate::types::Vaddr;
 
 /// A shipped executable of 215 MB was seen with 2 631.
@@ -152,4 +153,84 @@ fn cell_offsets(image: &Image<'_>, pointers: &Pointers, vtable: u64) -> Option<C
         && offsets.trailer > offsets.id
         && offsets.trailer < MAX_TRAILER;
     plausible.then_some(offsets)
+}
+
+/// The vtables of tokio 1.10 to 1.22: code pointers alone, so that two of them may follow each other without
+/// a seam. Where one begins is known from the code that refers to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LegacyShape {
+    /// Code pointers.
+    slots: usize,
+    /// An integer follows: the trailer's offset (1.21 and 1.22).
+    trailer: bool,
+}
+
+impl LegacyShape {
+    /// The shape in a version before [`super::version::Version::MODERN_VTABLE`].
+    #[must_use]
+    pub fn of(version: Version) -> Self {
+        Self {
+            slots: match version.minor {
+                ..=16 => 6,
+                17 => 7,
+                _ => 8,
+            },
+            trailer: version >= Version::SHORT_HEADER,
+        }
+    }
+
+    /// Places at which a vtable may begin.
+    #[must_use]
+    pub fn candidates(self, image: &Image<'_>, pointers: &Pointers) -> Vec<u64> {
+        code_runs(image, pointers)
+            .filter(|run| run.len() >= self.slots)
+            .flat_map(|run| run.iter().map(|(place, _)| *place))
+            .collect()
+    }
+
+    /// The vtables among the candidates that the code refers to: all slots are starts of functions, no other
+    /// reference leads into the middle, and behind the last slot another one begins or the pointers end.
+    #[must_use]
+    pub fn find(
+        self,
+        image: &Image<'_>,
+        pointers: &Pointers,
+        functions: &Functions,
+        mut referred: Vec<u64>,
+    ) -> Vec<TaskVtable> {
+        referred.sort_unstable();
+        referred.dedup();
+        let is_referred = |place: u64| referred.binary_search(&place).is_ok();
+        let mut found = Vec::new();
+        for run in code_runs(image, pointers).filter(|run| run.len() >= self.slots) {
+            for (at, slots) in run.windows(self.slots).enumerate() {
+                let places = slots.iter().map(|(place, _)| *place);
+                let begins =
+                    places.clone().next().is_some_and(is_referred) && !places.skip(1).any(is_referred);
+                let behind = run.get(at + self.slots).map(|(place, _)| *place);
+                let ends = match behind {
+                    Some(next) => !self.trailer && is_referred(next),
+                    None => !self.trailer || self.has_trailer(image, slots),
+                };
+                let functions_only = slots
+                    .iter()
+                    .all(|(_, target)| functions.starting(*target).is_some());
+                if begins && ends && functions_only && found.len() < MAX_VTABLES {
+                    found.push(TaskVtable {
+                        vaddr: Vaddr(slots.first().map_or(0, |(place, _)| *place)),
+                        slots: slots.iter().map(|(_, target)| Vaddr(*target)).collect(),
+                        offsets: None,
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    fn has_trailer(self, image: &Image<'_>, slots: &[(u64, u64)]) -> bool {
+        slots
+            .last()
+            .and_then(|(place, _)| image.u64_at(place.checked_add(8)?))
+            .is_some_and(|trailer| trailer % 8 == 0 && (0x20..MAX_TRAILER).contains(&trailer))
+    }
 }

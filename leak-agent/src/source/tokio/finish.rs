@@ -1,0 +1,424 @@
+//! Where tasks finish: the exit of the loop that flips a task's state from running to complete.
+//!
+//! `State::transition_to_complete` is `fetch_xor(RUNNING | COMPLETE)` with the old value used, which x86-64 can
+//! only do as a compare-exchange loop: `xor r, 3; lock cmpxchg [header], r; jne`. The loop is inlined here and
+//! shared there, so every loop that the `poll` or `shutdown` code of a vtable reaches is hooked, behind its exit.
+
+use super::code::{Budget, Flow, Listing, branch_target, direct_target};
+use super::scan::Scan;
+use super::snap::{Probing, Snapper};
+use super::vtable::TaskVtable;
+use crate::elf::{Functions, Image, Pointers};
+use iced_x86::{
+    Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// `RUNNING | COMPLETE` in the state of a task (tokio 1.10 to 1.54).
+const RUNNING_OR_COMPLETE: u64 = 3;
+/// How far before the exchange the new state is computed, instructions.
+const XOR_WINDOW: usize = 6;
+/// How far behind the exchange its jump is, instructions.
+const JUMP_WINDOW: usize = 3;
+/// Direct calls from a vtable's code to a loop. One to three were seen.
+const MAX_DEPTH: u32 = 5;
+/// Functions from which loops can be reached.
+const MAX_REACHING: usize = 1 << 18;
+
+/// A point that tasks pass when they finish.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct FinishPoint {
+    /// The instruction to hook.
+    pub(super) vaddr: u64,
+    /// The register that holds the task's header there.
+    pub(super) register: Register,
+    /// Whether the kernel emulates the instruction.
+    pub(super) emulated: bool,
+}
+
+/// How a vtable's tasks finish.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Coverage {
+    /// Every way passes one of the points.
+    Followed,
+    /// Some way may not, because …
+    Missed(&'static str),
+}
+
+/// What is known of all finishes.
+#[derive(Debug)]
+pub(super) struct Finishes {
+    /// Every point, sorted, without repeats.
+    pub(super) points: Vec<FinishPoint>,
+    /// Per vtable.
+    pub(super) coverage: Vec<Coverage>,
+    /// The points are calls of a function symbol rather than loops: at least one of them.
+    pub(super) by_symbol: bool,
+}
+
+/// A function that finishes tasks.
+#[derive(Debug, Default)]
+struct Finisher {
+    points: Vec<FinishPoint>,
+    /// A loop whose exit is shared with other paths, or cannot be hooked.
+    unhooked: bool,
+    /// Its callers are hooked instead of it.
+    called: bool,
+}
+
+/// What the search works on.
+pub(super) struct Search<'a> {
+    /// The image.
+    pub(super) image: &'a Image<'a>,
+    /// Its functions.
+    pub(super) functions: &'a Functions,
+    /// Its pointers.
+    pub(super) pointers: &'a Pointers,
+    /// The linear pass over its code.
+    pub(super) scan: &'a Scan,
+}
+
+impl Search<'_> {
+    /// Finds the points of all vtables. `complete` is the function `State::transition_to_complete` if a symbol
+    /// names it: used where it has no loop of its own (unoptimised code), by hooking its callers.
+    pub(super) fn run(&self, vtables: &[TaskVtable], complete: &[u64], budget: &mut Budget) -> Finishes {
+        let mut finishers = BTreeMap::new();
+        for index in &self.scan.exchanging {
+            if let Some(finisher) = self.finisher(*index, budget) {
+                finishers.insert(*index, finisher);
+            }
+        }
+        for vaddr in complete {
+            let index = self
+                .functions
+                .starting(*vaddr)
+                .and_then(|at| u32::try_from(at).ok());
+            if let Some(index) = index {
+                finishers.entry(index).or_insert_with(|| Finisher {
+                    called: true,
+                    ..Finisher::default()
+                });
+            }
+        }
+        let reaching = self.reaching(&finishers, budget);
+        let mut used = BTreeSet::new();
+        let coverage = vtables
+            .iter()
+            .map(|vtable| coverage(vtable, &reaching, &finishers, self.functions, &mut used))
+            .collect();
+        let mut points = Vec::new();
+        let mut by_symbol = false;
+        for index in used {
+            let Some(finisher) = finishers.get(&index) else {
+                continue;
+            };
+            points.extend_from_slice(&finisher.points);
+            if finisher.called {
+                by_symbol = true;
+                points.extend(self.calls_of(index, &reaching, budget));
+            }
+        }
+        points.sort_unstable();
+        points.dedup_by_key(|point| point.vaddr);
+        Finishes {
+            points,
+            coverage,
+            by_symbol,
+        }
+    }
+
+    fn listing(&self, index: u32, budget: &mut Budget) -> Option<Listing> {
+        let function = self.functions.all().get(index as usize)?;
+        Listing::decode(self.image, *function, budget)
+    }
+
+    /// The loops of a function; `None` if it has none.
+    fn finisher(&self, index: u32, budget: &mut Budget) -> Option<Finisher> {
+        let listing = self.listing(index, budget)?;
+        let exits = exits(&listing);
+        if exits.is_empty() {
+            return None;
+        }
+        let flow = Flow::of(&listing, self.image);
+        let snapper = Snapper {
+            image: self.image,
+            functions: self.functions,
+            pointers: self.pointers,
+            listing: &listing,
+            flow: &flow,
+        };
+        let mut finisher = Finisher::default();
+        for exit in &exits {
+            match only_exits_lead_to(&snapper, exit, &exits).then(|| point(&snapper, exit)) {
+                Some(Some(point)) => finisher.points.push(point),
+                _ => finisher.unhooked = true,
+            }
+        }
+        Some(finisher)
+    }
+
+    /// The functions from which a finisher is reached by at most [`MAX_DEPTH`] calls, with all functions
+    /// that each of them calls. Walks from the finishers to their callers, and confirms each by decoding it.
+    fn reaching(&self, finishers: &BTreeMap<u32, Finisher>, budget: &mut Budget) -> HashMap<u32, Vec<u32>> {
+        let mut calls: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut level: Vec<u32> = finishers.keys().copied().collect();
+        for index in &level {
+            let called = self.called_by(*index, budget);
+            calls.insert(*index, called);
+        }
+        for _ in 0..MAX_DEPTH {
+            let mut next = Vec::new();
+            for called in &level {
+                for caller in self.scan.callers(*called) {
+                    if calls.contains_key(&caller) || calls.len() >= MAX_REACHING {
+                        continue;
+                    }
+                    let targets = self.called_by(caller, budget);
+                    if targets.binary_search(called).is_ok() {
+                        calls.insert(caller, targets);
+                        next.push(caller);
+                    }
+                }
+            }
+            level = next;
+        }
+        calls
+    }
+
+    /// The functions that a function calls or jumps to, sorted.
+    fn called_by(&self, index: u32, budget: &mut Budget) -> Vec<u32> {
+        let Some(listing) = self.listing(index, budget) else {
+            return Vec::new();
+        };
+        let mut called: Vec<u32> = listing
+            .instructions
+            .iter()
+            .filter_map(|instruction| branch_target(instruction, self.pointers))
+            .filter_map(|target| u32::try_from(self.functions.starting(target)?).ok())
+            .collect();
+        called.sort_unstable();
+        called.dedup();
+        called
+    }
+
+    /// The calls of a finisher that gets `&State`, which is the header's address, in rdi.
+    fn calls_of(
+        &self,
+        finisher: u32,
+        reaching: &HashMap<u32, Vec<u32>>,
+        budget: &mut Budget,
+    ) -> Vec<FinishPoint> {
+        let Some(start) = self
+            .functions
+            .all()
+            .get(finisher as usize)
+            .map(|function| function.start)
+        else {
+            return Vec::new();
+        };
+        let mut points = Vec::new();
+        for caller in self
+            .scan
+            .callers(finisher)
+            .filter(|caller| reaching.contains_key(caller))
+        {
+            let Some(listing) = self.listing(caller, budget) else {
+                continue;
+            };
+            for instruction in &listing.instructions {
+                if branch_target(instruction, self.pointers) == Some(start) {
+                    let bytes = self.image.bytes(instruction.ip(), instruction.len());
+                    points.push(FinishPoint {
+                        vaddr: instruction.ip(),
+                        register: Register::RDI,
+                        emulated: super::snap::probing(bytes.unwrap_or(&[])) == Probing::Emulated,
+                    });
+                }
+            }
+        }
+        points
+    }
+}
+
+/// Follows the calls of a vtable's `poll` and `shutdown` to finishers.
+fn coverage(
+    vtable: &TaskVtable,
+    reaching: &HashMap<u32, Vec<u32>>,
+    finishers: &BTreeMap<u32, Finisher>,
+    functions: &Functions,
+    used: &mut BTreeSet<u32>,
+) -> Coverage {
+    let mut found = BTreeSet::new();
+    for (slot, missed) in [
+        (vtable.poll(), "no finish of its poll function was found"),
+        (vtable.shutdown(), "no finish of its shutdown function was found"),
+    ] {
+        let start = slot
+            .and_then(|slot| functions.starting(slot.0))
+            .and_then(|at| u32::try_from(at).ok());
+        let Some(start) = start else {
+            return Coverage::Missed("its code has no function bounds");
+        };
+        let reached = reached_from(start, reaching, finishers);
+        if reached.is_empty() {
+            return Coverage::Missed(missed);
+        }
+        found.extend(reached);
+    }
+    let unhooked = |index: &u32| finishers.get(index).is_some_and(|finisher| finisher.unhooked);
+    if found.iter().any(unhooked) {
+        return Coverage::Missed("a finish shares its exit with other code, or cannot carry a probe");
+    }
+    used.extend(found);
+    Coverage::Followed
+}
+
+/// The finishers at most [`MAX_DEPTH`] calls from a function.
+fn reached_from(
+    start: u32,
+    reaching: &HashMap<u32, Vec<u32>>,
+    finishers: &BTreeMap<u32, Finisher>,
+) -> BTreeSet<u32> {
+    let mut seen = HashSet::from([start]);
+    let mut level = vec![start];
+    let mut reached = BTreeSet::new();
+    for _ in 0..=MAX_DEPTH {
+        let mut next = Vec::new();
+        for index in level {
+            if finishers.contains_key(&index) {
+                reached.insert(index);
+            }
+            for called in reaching.get(&index).map_or(&[][..], Vec::as_slice) {
+                if reaching.contains_key(called) && seen.insert(*called) {
+                    next.push(*called);
+                }
+            }
+        }
+        level = next;
+    }
+    reached
+}
+
+/// Where a loop is left after the exchange succeeded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Exit {
+    /// The first instruction behind the loop.
+    at: usize,
+    /// The jump that leaves it, or behind which it is left.
+    jump: usize,
+    /// The register that holds the header's address.
+    register: Register,
+}
+
+/// The exits of all loops that flip a task's state to complete.
+fn exits(listing: &Listing) -> Vec<Exit> {
+    let mut infos = InstructionInfoFactory::new();
+    (0..listing.instructions.len())
+        .filter_map(|index| exit(listing, index, &mut infos))
+        .collect()
+}
+
+fn exit(listing: &Listing, exchange: usize, infos: &mut InstructionInfoFactory) -> Option<Exit> {
+    let instruction = listing.instructions.get(exchange)?;
+    let plain = instruction.code() == Code::Cmpxchg_rm64_r64
+        && instruction.has_lock_prefix()
+        && instruction.op0_kind() == OpKind::Memory
+        && instruction.memory_base().is_gpr64()
+        && instruction.memory_index() == Register::None
+        && instruction.memory_displacement64() == 0;
+    if !plain || !flips(listing, exchange, instruction.op1_register(), infos) {
+        return None;
+    }
+    for index in exchange + 1..=exchange + JUMP_WINDOW {
+        let jump = listing.instructions.get(index)?;
+        match (jump.flow_control(), jump.condition_code()) {
+            (FlowControl::ConditionalBranch, ConditionCode::ne) => {
+                return Some(Exit {
+                    at: index + 1,
+                    jump: index,
+                    register: instruction.memory_base(),
+                });
+            }
+            (FlowControl::ConditionalBranch, ConditionCode::e) => {
+                return Some(Exit {
+                    at: direct_target(listing, jump)?,
+                    jump: index,
+                    register: instruction.memory_base(),
+                });
+            }
+            (FlowControl::Next, _) if jump.rflags_modified() == 0 => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Whether the register gets its value by `xor register, 3` in the straight line before the exchange.
+fn flips(listing: &Listing, exchange: usize, register: Register, infos: &mut InstructionInfoFactory) -> bool {
+    for instruction in listing.instructions[..exchange].iter().rev().take(XOR_WINDOW) {
+        if instruction.flow_control() != FlowControl::Next {
+            return false;
+        }
+        let to_register = instruction.op0_kind() == OpKind::Register
+            && instruction.op0_register().full_register() == register;
+        if instruction.mnemonic() == Mnemonic::Xor && to_register && is_immediate(instruction) {
+            return instruction.immediate(1) == RUNNING_OR_COMPLETE;
+        }
+        let changed = infos
+            .info(instruction)
+            .used_registers()
+            .iter()
+            .any(|used| used.register().full_register() == register && used.access() != OpAccess::Read);
+        if changed {
+            return false;
+        }
+    }
+    false
+}
+
+fn is_immediate(instruction: &Instruction) -> bool {
+    !matches!(instruction.op1_kind(), OpKind::Register | OpKind::Memory)
+}
+
+/// The instruction to hook behind a loop: the nearest emulated one, else the first one.
+fn point(snapper: &Snapper<'_>, exit: &Exit) -> Option<FinishPoint> {
+    let index = snapper.forward(exit.at, &[exit.register]).unwrap_or(exit.at);
+    let probing = snapper.probing(index);
+    (probing != Probing::Refused).then_some(FinishPoint {
+        vaddr: snapper.listing.instructions.get(index)?.ip(),
+        register: exit.register,
+        emulated: probing == Probing::Emulated,
+    })
+}
+
+/// Whether the first instruction behind a loop is reached only from exits of such loops with the header in the
+/// same register.
+fn only_exits_lead_to(snapper: &Snapper<'_>, exit: &Exit, exits: &[Exit]) -> bool {
+    let instructions = &snapper.listing.instructions;
+    let is_exit = |jump: usize| {
+        exits
+            .iter()
+            .any(|other| other.jump == jump && other.at == exit.at && other.register == exit.register)
+    };
+    let falls_in = exit
+        .at
+        .checked_sub(1)
+        .is_some_and(|before| snapper.falls_through(before) && !is_exit(before));
+    if falls_in {
+        return false;
+    }
+    if !snapper.flow.is_target(exit.at) {
+        return true;
+    }
+    instructions.iter().enumerate().all(|(index, instruction)| {
+        let leads = match instruction.flow_control() {
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
+                direct_target(snapper.listing, instruction) == Some(exit.at)
+            }
+            FlowControl::IndirectBranch => snapper.flow.table(index).contains(&exit.at),
+            _ => false,
+        };
+        !leads || is_exit(index)
+    })
+}

@@ -1,0 +1,820 @@
+//! Where a vtable's address goes within one function: through registers, halves of vector registers and stack
+//! slots, to the stores, calls and returns that use it.
+//!
+//! An abstract interpretation to a fixed point: per place the set of loads of a vtable's address whose value it
+//! may hold. Joins unite, so "may hold something else as well" is part of the set.
+
+use super::code::{Flow, Listing, direct_target, never_falls_through};
+use super::snap::callee_saved;
+use iced_x86::{
+    Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Loads of vtable addresses followed at once: the bits of a [`Origins`] but one.
+pub(super) const MAX_ORIGINS: usize = 127;
+/// Places that hold a vtable's address at once.
+const MAX_PLACES: usize = 256;
+/// Visits of instructions per function, times its instructions.
+const MAX_ROUNDS: u64 = 64;
+/// Instructions at the start of a function among which a frame pointer is set up.
+const PROLOGUE: usize = 24;
+
+/// A set of loads of vtable addresses (by number), and possibly "something else".
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Origins(u128);
+
+impl Origins {
+    const OTHER: Self = Self(1 << MAX_ORIGINS);
+
+    /// Just this one.
+    fn only(origin: usize) -> Self {
+        Self(
+            1_u128
+                .checked_shl(u32::try_from(origin).unwrap_or(u32::MAX))
+                .unwrap_or(0),
+        )
+    }
+
+    fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it may be something else than a vtable's address.
+    #[must_use]
+    pub(super) fn or_other(self) -> bool {
+        self.0 & Self::OTHER.0 != 0
+    }
+
+    /// The numbers of the loads.
+    pub(super) fn iter(self) -> impl Iterator<Item = usize> {
+        let mut bits = self.0 & !Self::OTHER.0;
+        std::iter::from_fn(move || {
+            let next = bits.trailing_zeros() as usize;
+            (bits != 0).then(|| {
+                bits &= bits - 1;
+                next
+            })
+        })
+    }
+}
+
+/// Something that can hold a vtable's address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Place {
+    /// A general register.
+    Register(Register),
+    /// Eight bytes of a vector register (named by its 512-bit form): 0 is the lowest.
+    Lane(Register, u8),
+    /// Eight bytes of the frame: base (rsp or rbp) and displacement.
+    Slot(Register, i64),
+}
+
+/// What became of a vtable's address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Use {
+    /// Stored to memory, `bytes` behind what the operand addresses.
+    Store {
+        /// What was stored, if it is a general register.
+        register: Option<Register>,
+        /// Distance from the operand's address to the stored vtable address, bytes.
+        ahead: u8,
+        /// The slot of the frame, if it is one.
+        slot: Option<Place>,
+    },
+    /// Passed to a call in this register.
+    Argument(Register),
+    /// Returned in rax.
+    Return,
+}
+
+/// All that became of the loads in a function.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    /// (instruction, use) → the loads it may be of.
+    pub(super) all: BTreeMap<(usize, Use), Origins>,
+    /// (slot, load): the slot was read while it held the value of the load.
+    pub(super) reloaded: BTreeSet<(Place, usize)>,
+    /// The limits were hit: uses may be missing.
+    pub(super) incomplete: bool,
+}
+
+/// The value of every place that may hold a vtable's address.
+type State = BTreeMap<Place, Origins>;
+
+/// A load of a vtable's address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Origin {
+    /// Its number, below [`MAX_ORIGINS`].
+    pub(super) number: usize,
+    /// Which eight bytes of a vector register get the address, if it loads one.
+    pub(super) lane: u8,
+}
+
+/// Follows the loads, given by their instructions.
+#[must_use]
+pub(super) fn follow(listing: &Listing, flow: &Flow, origins: &BTreeMap<usize, Origin>) -> Uses {
+    let mut walk = Walk {
+        listing,
+        flow,
+        origins,
+        frame_pointer: has_frame_pointer(listing),
+        infos: InstructionInfoFactory::new(),
+        uses: Uses::default(),
+    };
+    walk.run();
+    walk.uses
+}
+
+/// Whether rbp addresses the frame: it is set from rsp near the start.
+fn has_frame_pointer(listing: &Listing) -> bool {
+    listing.instructions.iter().take(PROLOGUE).any(|instruction| {
+        let from_rsp = match instruction.mnemonic() {
+            Mnemonic::Mov => instruction.op1_register() == Register::RSP,
+            Mnemonic::Lea => instruction.memory_base() == Register::RSP,
+            _ => false,
+        };
+        from_rsp && instruction.op0_register() == Register::RBP
+    })
+}
+
+struct Walk<'a> {
+    listing: &'a Listing,
+    flow: &'a Flow,
+    origins: &'a BTreeMap<usize, Origin>,
+    frame_pointer: bool,
+    infos: InstructionInfoFactory,
+    uses: Uses,
+}
+
+impl Walk<'_> {
+    /// Work list over straight lines; a line is walked again when the state at its beginning grew. Begins at
+    /// the function's entry, then at loads that only unwinding or an unknown jump leads to.
+    fn run(&mut self) {
+        let mut at_start: BTreeMap<usize, State> = BTreeMap::from([(0, State::new())]);
+        let mut work = BTreeSet::from([0]);
+        let mut met = BTreeSet::new();
+        let mut left = MAX_ROUNDS.saturating_mul(self.listing.instructions.len() as u64);
+        loop {
+            let unmet = |origin: &usize| !met.contains(origin);
+            let start = work
+                .pop_first()
+                .or_else(|| self.origins.keys().copied().find(unmet));
+            let Some(start) = start else { break };
+            let mut state = at_start.get(&start).cloned().unwrap_or_default();
+            let mut index = start;
+            while let Some(instruction) = self.listing.instructions.get(index) {
+                left = left.saturating_sub(1);
+                if left == 0 || state.len() > MAX_PLACES {
+                    self.uses.incomplete = true;
+                    return;
+                }
+                if self.origins.contains_key(&index) {
+                    met.insert(index);
+                }
+                self.step(index, instruction, &mut state);
+                match instruction.flow_control() {
+                    FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
+                        if let Some(target) = direct_target(self.listing, instruction)
+                            && merge(&mut at_start, target, &state)
+                        {
+                            work.insert(target);
+                        }
+                    }
+                    FlowControl::IndirectBranch => {
+                        for target in self.flow.table(index) {
+                            if merge(&mut at_start, *target, &state) {
+                                work.insert(*target);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                if never_falls_through(instruction) {
+                    break;
+                }
+                index += 1;
+                if self.flow.is_target(index) {
+                    if merge(&mut at_start, index, &state) {
+                        work.insert(index);
+                    }
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The effect of one instruction.
+    fn step(&mut self, index: usize, instruction: &Instruction, state: &mut State) {
+        if let Some(origin) = self.origins.get(&index) {
+            self.load_origin(index, instruction, *origin, state);
+            return;
+        }
+        if state.is_empty() {
+            return;
+        }
+        match instruction.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall => {
+                self.call(index, state);
+                return;
+            }
+            FlowControl::Return => {
+                self.arrive(index, Use::Return, Place::Register(Register::RAX), state);
+                return;
+            }
+            FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
+                let leaves = match instruction.flow_control() {
+                    FlowControl::UnconditionalBranch => direct_target(self.listing, instruction).is_none(),
+                    _ => self.flow.table(index).is_empty(),
+                };
+                if leaves {
+                    self.call(index, state); // a tail call
+                }
+                return;
+            }
+            _ => {}
+        }
+        self.stores(index, instruction, state);
+        let moved = self.moved(instruction, state);
+        self.kill(instruction, state);
+        for (place, origins) in moved {
+            state.insert(place, origins);
+        }
+        self.stack_pointer(instruction, state);
+    }
+
+    /// An instruction that loads a vtable's address: into a register, or (fixed addresses) straight into memory.
+    fn load_origin(&mut self, index: usize, instruction: &Instruction, origin: Origin, state: &mut State) {
+        let origins = Origins::only(origin.number);
+        if instruction.op0_kind() == OpKind::Memory {
+            let slot = self.slot(instruction, 0);
+            let usage = Use::Store {
+                register: None,
+                ahead: 0,
+                slot,
+            };
+            self.record(index, usage, origins);
+            if let Some(slot) = slot {
+                state.insert(slot, origins);
+            }
+            return;
+        }
+        self.kill(instruction, state);
+        let register = instruction.op0_register();
+        if register.is_vector_register() {
+            state.insert(lane(register, origin.lane), origins);
+        } else {
+            state.insert(Place::Register(register.full_register()), origins);
+        }
+    }
+
+    /// Notes a use of whatever the place holds.
+    fn arrive(&mut self, index: usize, usage: Use, place: Place, state: &State) {
+        if let Some(origins) = state.get(&place) {
+            self.record(index, usage, *origins);
+        }
+    }
+
+    fn record(&mut self, index: usize, usage: Use, origins: Origins) {
+        self.uses
+            .all
+            .entry((index, usage))
+            .and_modify(|known| *known = known.union(origins))
+            .or_insert(origins);
+    }
+
+    /// A call: takes arguments, and leaves only what functions preserve.
+    fn call(&mut self, index: usize, state: &mut State) {
+        for register in [
+            Register::RDI,
+            Register::RSI,
+            Register::RDX,
+            Register::RCX,
+            Register::R8,
+            Register::R9,
+        ] {
+            self.arrive(index, Use::Argument(register), Place::Register(register), state);
+        }
+        state.retain(|place, _| match place {
+            Place::Register(register) => callee_saved(*register),
+            Place::Lane(..) => false,
+            Place::Slot(..) => true,
+        });
+    }
+
+    /// Notes stores of vtable addresses to memory.
+    fn stores(&mut self, index: usize, instruction: &Instruction, state: &mut State) {
+        if instruction.op0_kind() != OpKind::Memory || instruction.op1_kind() != OpKind::Register {
+            return;
+        }
+        for (ahead, source) in stored(instruction) {
+            if let Some(origins) = state.get(&source).copied() {
+                let register = match source {
+                    Place::Register(register) => Some(register),
+                    _ => None,
+                };
+                let slot = self.slot(instruction, i64::from(ahead));
+                self.record(
+                    index,
+                    Use::Store {
+                        register,
+                        ahead,
+                        slot,
+                    },
+                    origins,
+                );
+            }
+        }
+    }
+
+    /// What the instruction moves: the places that hold vtable addresses behind it, of those it writes.
+    fn moved(&mut self, instruction: &Instruction, state: &State) -> Vec<(Place, Origins)> {
+        if instruction.op0_kind() == OpKind::Memory {
+            let kept: Vec<(u8, Place)> = stored(instruction);
+            return kept
+                .into_iter()
+                .filter_map(|(ahead, source)| {
+                    let slot = self.slot(instruction, i64::from(ahead))?;
+                    Some((slot, *state.get(&source)?))
+                })
+                .collect();
+        }
+        if instruction.mnemonic() == Mnemonic::Push {
+            let source = Place::Register(instruction.op0_register());
+            // Named as before the shift that follows.
+            return state
+                .get(&source)
+                .map(|origins| (Place::Slot(Register::RSP, -8), *origins))
+                .into_iter()
+                .collect();
+        }
+        let mut moved = Vec::new();
+        for (target, sources) in self.transfers(instruction, state) {
+            let mut origins: Option<Origins> = None;
+            let mut other = false;
+            for source in sources {
+                match state.get(&source) {
+                    Some(found) => origins = Some(origins.map_or(*found, |known| known.union(*found))),
+                    None => other = true,
+                }
+                if let (Place::Slot(..), Some(found)) = (source, state.get(&source)) {
+                    for origin in found.iter() {
+                        self.uses.reloaded.insert((source, origin));
+                    }
+                }
+            }
+            if let Some(origins) = origins {
+                moved.push((
+                    target,
+                    if other {
+                        origins.union(Origins::OTHER)
+                    } else {
+                        origins
+                    },
+                ));
+            }
+        }
+        moved
+    }
+
+    /// Which places a place's new value may come from. Of vector instructions that are not known, every lane may
+    /// come from every lane of every operand.
+    fn transfers(&self, instruction: &Instruction, state: &State) -> Vec<(Place, Vec<Place>)> {
+        let target = instruction.op0_register();
+        if target.is_vector_register() {
+            return self.vector_transfers(instruction, state);
+        }
+        if instruction.mnemonic() == Mnemonic::Mov
+            && target.is_gpr32()
+            && instruction.op1_register().is_gpr32()
+        {
+            // At fixed addresses the upper half is zero anyway.
+            let source = Place::Register(instruction.op1_register().full_register());
+            return vec![(Place::Register(target.full_register()), vec![source])];
+        }
+        if !target.is_gpr64() {
+            return Vec::new();
+        }
+        let target = Place::Register(target);
+        let source = |operand: u32| match instruction.op_kind(operand) {
+            OpKind::Register if instruction.op_register(operand).is_gpr64() => {
+                Some(Place::Register(instruction.op_register(operand)))
+            }
+            OpKind::Memory => self.slot(instruction, 0),
+            _ => None,
+        };
+        match instruction.mnemonic() {
+            Mnemonic::Mov => source(1)
+                .map(|source| (target, vec![source]))
+                .into_iter()
+                .collect(),
+            Mnemonic::Movq | Mnemonic::Vmovq if instruction.op1_register().is_vector_register() => {
+                vec![(target, vec![lane(instruction.op1_register(), 0)])]
+            }
+            Mnemonic::Pop => vec![(target, vec![Place::Slot(Register::RSP, 0)])],
+            Mnemonic::Xchg => {
+                let other = source(1);
+                other
+                    .map(|other| vec![(target, vec![other]), (other, vec![target])])
+                    .unwrap_or_default()
+            }
+            _ if is_conditional_move(instruction) => {
+                // An unknown second source may be loaded: the place is then one or something else.
+                let unknown = Place::Slot(Register::None, 0);
+                vec![(target, vec![target, source(1).unwrap_or(unknown)])]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn vector_transfers(&self, instruction: &Instruction, state: &State) -> Vec<(Place, Vec<Place>)> {
+        let target = instruction.op0_register();
+        let operands = instruction.op_count();
+        let control = (instruction.op_kind(operands.saturating_sub(1)) == OpKind::Immediate8)
+            .then(|| instruction.immediate8());
+        // Lane `n` of an operand, be it a register or memory.
+        let part = |operand: u32, n: u8| match instruction.op_kind(operand) {
+            OpKind::Register if instruction.op_register(operand).is_vector_register() => {
+                Some(lane(instruction.op_register(operand), n))
+            }
+            OpKind::Register if n == 0 && instruction.op_register(operand).is_gpr64() => {
+                Some(Place::Register(instruction.op_register(operand)))
+            }
+            OpKind::Memory => self.slot(instruction, 8 * i64::from(n)),
+            _ => None,
+        };
+        let to = |n: u8, source: Option<Place>| source.map(|source| (lane(target, n), vec![source]));
+        // Two-operand forms combine with the target, three-operand forms with the second operand.
+        let (first, second) = if operands - u32::from(control.is_some()) >= 3 {
+            (1, 2)
+        } else {
+            (0, 1)
+        };
+        let lanes = u8::try_from(target.size() / 8).unwrap_or(2);
+        let list: Vec<Option<(Place, Vec<Place>)>> = match (instruction.mnemonic(), control) {
+            (Mnemonic::Movq | Mnemonic::Vmovq, _) => vec![to(0, part(1, 0))],
+            (Mnemonic::Movsd | Mnemonic::Vmovsd, _) if instruction.op1_kind() == OpKind::Memory => {
+                vec![to(0, part(1, 0))]
+            }
+            (Mnemonic::Movsd | Mnemonic::Vmovsd, _) => vec![to(0, part(second, 0)), to(1, part(first, 1))],
+            (Mnemonic::Movhps | Mnemonic::Movhpd | Mnemonic::Vmovhps | Mnemonic::Vmovhpd, _) => {
+                vec![to(0, part(first, 0)), to(1, part(second, 0))]
+            }
+            (Mnemonic::Movlps | Mnemonic::Movlpd | Mnemonic::Vmovlps | Mnemonic::Vmovlpd, _) => {
+                vec![to(0, part(second, 0)), to(1, part(first, 1))]
+            }
+            (
+                Mnemonic::Punpcklqdq
+                | Mnemonic::Vpunpcklqdq
+                | Mnemonic::Unpcklpd
+                | Mnemonic::Vunpcklpd
+                | Mnemonic::Movlhps
+                | Mnemonic::Vmovlhps,
+                _,
+            ) if lanes == 2 => vec![to(0, part(first, 0)), to(1, part(second, 0))],
+            (Mnemonic::Punpckhqdq | Mnemonic::Vpunpckhqdq | Mnemonic::Unpckhpd | Mnemonic::Vunpckhpd, _)
+                if lanes == 2 =>
+            {
+                vec![to(0, part(first, 1)), to(1, part(second, 1))]
+            }
+            (Mnemonic::Movhlps | Mnemonic::Vmovhlps, _) => {
+                vec![to(0, part(second, 1)), to(1, part(first, 1))]
+            }
+            (Mnemonic::Pslldq, Some(8)) => vec![to(1, part(0, 0))],
+            (Mnemonic::Vpslldq, Some(8)) if lanes == 2 => vec![to(1, part(1, 0))],
+            (Mnemonic::Psrldq, Some(8)) => vec![to(0, part(0, 1))],
+            (Mnemonic::Vpsrldq, Some(8)) if lanes == 2 => vec![to(0, part(1, 1))],
+            (Mnemonic::Pshufd | Mnemonic::Vpshufd, Some(control)) if lanes == 2 => {
+                let half = |control: u8| match control & 0xf {
+                    0x4 => Some(part(1, 0)),
+                    0xe => Some(part(1, 1)),
+                    _ => None,
+                };
+                match (half(control), half(control >> 4)) {
+                    (Some(low), Some(high)) => vec![to(0, low), to(1, high)],
+                    _ => return self.any_lane(instruction, state),
+                }
+            }
+            (Mnemonic::Shufpd | Mnemonic::Vshufpd, Some(control)) if lanes == 2 => {
+                vec![
+                    to(0, part(first, control & 1)),
+                    to(1, part(second, (control >> 1) & 1)),
+                ]
+            }
+            (Mnemonic::Pinsrq | Mnemonic::Vpinsrq, Some(control)) => {
+                let inserted = control & 1;
+                vec![
+                    to(inserted, part(second, 0)),
+                    to(1 - inserted, part(first, 1 - inserted)),
+                ]
+            }
+            (Mnemonic::Movddup | Mnemonic::Vmovddup, _) if lanes == 2 => {
+                vec![to(0, part(1, 0)), to(1, part(1, 0))]
+            }
+            (Mnemonic::Vpbroadcastq | Mnemonic::Vbroadcastsd, _) => {
+                (0..lanes).map(|n| to(n, part(1, 0))).collect()
+            }
+            (Mnemonic::Vinserti128 | Mnemonic::Vinsertf128, Some(control)) => {
+                let base = 2 * (control & 1);
+                let other = 2 - base;
+                vec![
+                    to(base, part(2, 0)),
+                    to(base + 1, part(2, 1)),
+                    to(other, part(1, other)),
+                    to(other + 1, part(1, other + 1)),
+                ]
+            }
+            _ if is_whole_move(instruction) => (0..lanes).map(|n| to(n, part(1, n))).collect(),
+            _ if is_shuffle(instruction) => return self.any_lane(instruction, state),
+            _ => Vec::new(),
+        };
+        list.into_iter().flatten().collect()
+    }
+
+    /// The cautious answer: each lane may hold what any lane of an operand held.
+    fn any_lane(&self, instruction: &Instruction, state: &State) -> Vec<(Place, Vec<Place>)> {
+        let target = instruction.op0_register();
+        let lanes = u8::try_from(target.size() / 8).unwrap_or(2);
+        let mut sources: Vec<Place> = vec![Place::Slot(Register::None, 0)];
+        for operand in 0..instruction.op_count() {
+            match instruction.op_kind(operand) {
+                OpKind::Register => {
+                    let full = instruction.op_register(operand).full_register();
+                    sources.extend(state.keys().filter(
+                        |place| matches!(place, Place::Lane(register, _) | Place::Register(register) if *register == full),
+                    ));
+                }
+                OpKind::Memory => {
+                    sources.extend((0..lanes).filter_map(|n| self.slot(instruction, 8 * i64::from(n))));
+                }
+                _ => {}
+            }
+        }
+        (0..lanes).map(|n| (lane(target, n), sources.clone())).collect()
+    }
+
+    /// Forgets what the instruction overwrites.
+    fn kill(&mut self, instruction: &Instruction, state: &mut State) {
+        for used in self.infos.info(instruction).used_registers() {
+            if matches!(
+                used.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::None
+            ) {
+                continue;
+            }
+            let full = used.register().full_register();
+            let keeps = is_conditional_move(instruction);
+            if full.is_vector_register() {
+                // The moves of one half name both halves as sources; all others replace the register.
+                state.retain(|place, _| !matches!(place, Place::Lane(register, _) if *register == full));
+            } else if !keeps {
+                state.remove(&Place::Register(full));
+            }
+        }
+        let writes_memory = instruction.op0_kind() == OpKind::Memory
+            && !matches!(
+                instruction.mnemonic(),
+                Mnemonic::Cmp
+                    | Mnemonic::Test
+                    | Mnemonic::Call
+                    | Mnemonic::Jmp
+                    | Mnemonic::Push
+                    | Mnemonic::Bt
+            );
+        if writes_memory && let Some(Place::Slot(base, at)) = self.slot(instruction, 0) {
+            let size = i64::try_from(instruction.memory_size().size())
+                .unwrap_or(8)
+                .max(1);
+            state.retain(|place, _| match place {
+                Place::Slot(other, slot) if *other == base => *slot + 8 <= at || *slot >= at + size,
+                _ => true,
+            });
+        }
+    }
+
+    /// Renames the slots below rsp when rsp moves.
+    fn stack_pointer(&self, instruction: &Instruction, state: &mut State) {
+        let shift = match instruction.mnemonic() {
+            Mnemonic::Push => 8,
+            Mnemonic::Pop => -8,
+            Mnemonic::Sub | Mnemonic::Add if instruction.op0_register() == Register::RSP => {
+                if instruction.op1_kind() == OpKind::Register || instruction.op1_kind() == OpKind::Memory {
+                    state.retain(|place, _| !matches!(place, Place::Slot(Register::RSP, _)));
+                    return;
+                }
+                let amount = instruction.immediate(1).cast_signed();
+                if instruction.mnemonic() == Mnemonic::Sub {
+                    amount
+                } else {
+                    amount.wrapping_neg()
+                }
+            }
+            Mnemonic::Lea
+                if instruction.op0_register() == Register::RSP
+                    && instruction.memory_base() == Register::RSP =>
+            {
+                instruction.memory_displacement64().cast_signed().wrapping_neg()
+            }
+            Mnemonic::Mov | Mnemonic::Lea | Mnemonic::And if instruction.op0_register() == Register::RSP => {
+                state.retain(|place, _| !matches!(place, Place::Slot(Register::RSP, _)));
+                return;
+            }
+            _ => return,
+        };
+        let shifted = state
+            .iter()
+            .map(|(place, origins)| match place {
+                Place::Slot(Register::RSP, at) => {
+                    (Place::Slot(Register::RSP, at.wrapping_add(shift)), *origins)
+                }
+                other => (*other, *origins),
+            })
+            .collect();
+        *state = shifted;
+    }
+
+    /// The slot of the frame that is `ahead` bytes behind what the memory operand addresses.
+    fn slot(&self, instruction: &Instruction, ahead: i64) -> Option<Place> {
+        let base = instruction.memory_base();
+        let frame = base == Register::RSP || (base == Register::RBP && self.frame_pointer);
+        let plain = instruction.memory_index() == Register::None;
+        let at = instruction.memory_displacement64().cast_signed();
+        (frame && plain).then(|| Place::Slot(base, at.wrapping_add(ahead)))
+    }
+}
+
+/// Unites a state into the one at the start of a line; `true` if that grew.
+fn merge(at_start: &mut BTreeMap<usize, State>, index: usize, state: &State) -> bool {
+    let Some(known) = at_start.get_mut(&index) else {
+        at_start.insert(index, state.clone());
+        return true;
+    };
+    let mut grew = false;
+    for (place, origins) in known.iter_mut() {
+        let united = origins.union(state.get(place).copied().unwrap_or(Origins::OTHER));
+        grew |= united != *origins;
+        *origins = united;
+    }
+    for (place, origins) in state {
+        if !known.contains_key(place) {
+            known.insert(*place, origins.union(Origins::OTHER));
+            grew = true;
+        }
+    }
+    grew
+}
+
+/// Eight bytes of a vector register.
+fn lane(register: Register, n: u8) -> Place {
+    Place::Lane(register.full_register(), n)
+}
+
+/// What a store to memory writes: (distance from the operand's address, source).
+fn stored(instruction: &Instruction) -> Vec<(u8, Place)> {
+    let source = instruction.op1_register();
+    if source.is_gpr64() {
+        let moves = matches!(
+            instruction.mnemonic(),
+            Mnemonic::Mov | Mnemonic::Xchg | Mnemonic::Movnti
+        );
+        return if moves {
+            vec![(0, Place::Register(source))]
+        } else {
+            Vec::new()
+        };
+    }
+    if !source.is_vector_register() {
+        return Vec::new();
+    }
+    match instruction.mnemonic() {
+        Mnemonic::Movq
+        | Mnemonic::Vmovq
+        | Mnemonic::Movsd
+        | Mnemonic::Vmovsd
+        | Mnemonic::Movlps
+        | Mnemonic::Movlpd
+        | Mnemonic::Vmovlps
+        | Mnemonic::Vmovlpd => vec![(0, lane(source, 0))],
+        Mnemonic::Movhps | Mnemonic::Movhpd | Mnemonic::Vmovhps | Mnemonic::Vmovhpd => {
+            vec![(0, lane(source, 1))]
+        }
+        Mnemonic::Pextrq | Mnemonic::Vpextrq => vec![(0, lane(source, instruction.immediate8() & 1))],
+        Mnemonic::Vextracti128 | Mnemonic::Vextractf128 => {
+            let base = 2 * (instruction.immediate8() & 1);
+            vec![(0, lane(source, base)), (8, lane(source, base + 1))]
+        }
+        _ if is_whole_move(instruction) => {
+            let lanes = u8::try_from(source.size() / 8).unwrap_or(2);
+            (0..lanes).map(|n| (8 * n, lane(source, n))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// An instruction that rearranges or unites the bytes of vector registers in a way not followed in detail.
+fn is_shuffle(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(
+        instruction.mnemonic(),
+        M::Palignr
+            | M::Vpalignr
+            | M::Pshufb
+            | M::Vpshufb
+            | M::Pshufd
+            | M::Vpshufd
+            | M::Shufps
+            | M::Vshufps
+            | M::Shufpd
+            | M::Vshufpd
+            | M::Pblendw
+            | M::Vpblendw
+            | M::Vpblendd
+            | M::Blendpd
+            | M::Vblendpd
+            | M::Blendps
+            | M::Vblendps
+            | M::Vpermq
+            | M::Vpermpd
+            | M::Vperm2i128
+            | M::Vperm2f128
+            | M::Vinserti128
+            | M::Vinsertf128
+            | M::Vextracti128
+            | M::Vextractf128
+            | M::Vbroadcasti128
+            | M::Vbroadcastf128
+            | M::Punpcklqdq
+            | M::Vpunpcklqdq
+            | M::Punpckhqdq
+            | M::Vpunpckhqdq
+            | M::Unpcklpd
+            | M::Vunpcklpd
+            | M::Unpckhpd
+            | M::Vunpckhpd
+            | M::Pslldq
+            | M::Vpslldq
+            | M::Psrldq
+            | M::Vpsrldq
+            | M::Por
+            | M::Vpor
+            | M::Orps
+            | M::Vorps
+            | M::Orpd
+            | M::Vorpd
+            | M::Movss
+            | M::Vmovss
+            | M::Insertps
+            | M::Vinsertps
+    )
+}
+
+/// A move of a whole vector register.
+fn is_whole_move(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.mnemonic(),
+        Mnemonic::Movaps
+            | Mnemonic::Movups
+            | Mnemonic::Movapd
+            | Mnemonic::Movupd
+            | Mnemonic::Movdqa
+            | Mnemonic::Movdqu
+            | Mnemonic::Movntps
+            | Mnemonic::Movntdq
+            | Mnemonic::Lddqu
+            | Mnemonic::Vmovaps
+            | Mnemonic::Vmovups
+            | Mnemonic::Vmovapd
+            | Mnemonic::Vmovupd
+            | Mnemonic::Vmovdqa
+            | Mnemonic::Vmovdqu
+            | Mnemonic::Vmovdqa64
+            | Mnemonic::Vmovdqu64
+            | Mnemonic::Vmovdqa32
+            | Mnemonic::Vmovdqu32
+            | Mnemonic::Vmovntps
+            | Mnemonic::Vmovntdq
+            | Mnemonic::Vlddqu
+    )
+}
+
+fn is_conditional_move(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.code(),
+        Code::Cmovo_r64_rm64
+            | Code::Cmovno_r64_rm64
+            | Code::Cmovb_r64_rm64
+            | Code::Cmovae_r64_rm64
+            | Code::Cmove_r64_rm64
+            | Code::Cmovne_r64_rm64
+            | Code::Cmovbe_r64_rm64
+            | Code::Cmova_r64_rm64
+            | Code::Cmovs_r64_rm64
+            | Code::Cmovns_r64_rm64
+            | Code::Cmovp_r64_rm64
+            | Code::Cmovnp_r64_rm64
+            | Code::Cmovl_r64_rm64
+            | Code::Cmovge_r64_rm64
+            | Code::Cmovle_r64_rm64
+            | Code::Cmovg_r64_rm64
+    )
+}
