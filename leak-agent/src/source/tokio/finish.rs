@@ -6,7 +6,7 @@
 
 use super::code::{Budget, Flow, Listing, branch_target, direct_target};
 use super::scan::Scan;
-use super::snap::{Probing, Snapper};
+use super::snap::{Calls, Probing, Snapper};
 use super::vtable::TaskVtable;
 use crate::elf::{Functions, Image, Pointers};
 use iced_x86::{
@@ -383,7 +383,9 @@ fn is_immediate(instruction: &Instruction) -> bool {
 
 /// The instruction to hook behind a loop: the nearest emulated one, else the first one.
 fn point(snapper: &Snapper<'_>, exit: &Exit) -> Option<FinishPoint> {
-    let index = snapper.forward(exit.at, &[exit.register]).unwrap_or(exit.at);
+    let index = snapper
+        .forward(exit.at, &[exit.register], Calls::Stop)
+        .unwrap_or(exit.at);
     let probing = snapper.probing(index);
     (probing != Probing::Refused).then_some(FinishPoint {
         vaddr: snapper.listing.instructions.get(index)?.ip(),

@@ -70,13 +70,14 @@ fn other(bytes: &[u8]) -> Probing {
     }
 }
 
-/// Where a point ended up.
+/// Whether a point may move over a call that is not emulated itself (`call [rip+slot]`, `call r12`): such are calls of
+/// the allocator, of `memcpy` and the like, which return once or end the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Snapped {
-    /// The instruction, as its place in the listing.
-    pub(super) index: usize,
-    /// Whether the kernel emulates it.
-    pub(super) emulated: bool,
+pub(super) enum Calls {
+    /// It may not.
+    Stop,
+    /// It may, if registers that must be kept are preserved by functions.
+    Cross,
 }
 
 /// Moves points within one function.
@@ -108,7 +109,7 @@ impl Snapper<'_> {
     /// The first emulated instruction from `at` on that is passed exactly when `at` is, with the registers in
     /// `keep` unchanged. `at` itself is taken whether or not a jump leads to it.
     #[must_use]
-    pub(super) fn forward(&self, at: usize, keep: &[Register]) -> Option<usize> {
+    pub(super) fn forward(&self, at: usize, keep: &[Register], calls: Calls) -> Option<usize> {
         let mut infos = InstructionInfoFactory::new();
         for index in at..at.checked_add(MAX_DISTANCE)? {
             if index > at && self.flow.is_target(index) {
@@ -118,7 +119,12 @@ impl Snapper<'_> {
             if self.probing(index) == Probing::Emulated {
                 return Some(index);
             }
-            if instruction.flow_control() != FlowControl::Next || writes(&mut infos, instruction, keep) {
+            let straight = match instruction.flow_control() {
+                FlowControl::Next => true,
+                FlowControl::IndirectCall => calls == Calls::Cross && self.falls_through(index),
+                _ => false,
+            };
+            if !straight || writes(&mut infos, instruction, keep) {
                 return None;
             }
         }
@@ -129,7 +135,7 @@ impl Snapper<'_> {
     /// `keep` unchanged in between: not over a jump target, and over a conditional jump only if its taken
     /// side never returns.
     #[must_use]
-    pub(super) fn backward(&self, at: usize, keep: &[Register]) -> Option<usize> {
+    pub(super) fn backward(&self, at: usize, keep: &[Register], calls: Calls) -> Option<usize> {
         let mut infos = InstructionInfoFactory::new();
         let mut index = at;
         for _ in 0..MAX_DISTANCE {
@@ -140,6 +146,7 @@ impl Snapper<'_> {
             let instruction = self.listing.instructions.get(index)?;
             let straight = match instruction.flow_control() {
                 FlowControl::Next | FlowControl::Call => true,
+                FlowControl::IndirectCall => calls == Calls::Cross,
                 FlowControl::ConditionalBranch => self.ends(instruction.near_branch64(), NORETURN_DEPTH),
                 _ => false,
             };

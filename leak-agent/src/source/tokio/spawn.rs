@@ -7,7 +7,7 @@
 use super::code::{Budget, Flow, Listing, branch_target};
 use super::flow::{MAX_ORIGINS, Origin, Origins, Use, Uses, follow};
 use super::scan::Scan;
-use super::snap::{Probing, Snapper};
+use super::snap::{Calls, Probing, Snapper};
 use super::vtable::TaskVtable;
 use crate::elf::{Functions, Image, Pointers};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
@@ -404,13 +404,22 @@ fn place(snapper: &Snapper<'_>, at: usize, mark: &Mark, spawns: &mut Spawns) -> 
         (None, Use::Return) => return false,
     };
     let after = matches!(which, Which::Memory(..));
-    let mut candidates = vec![snapper.forward(at, &keep)];
-    if after {
-        candidates.push((!snapper.flow.is_target(at + 1)).then_some(at + 1));
+    let candidates = if after {
+        let next = (!snapper.flow.is_target(at + 1)).then_some(at + 1);
+        vec![
+            snapper.forward(at, &keep, Calls::Stop),
+            snapper.forward(at, &keep, Calls::Cross),
+            next,
+        ]
     } else {
-        candidates.push(snapper.backward(at, &keep));
-        candidates.push(Some(at));
-    }
+        vec![
+            snapper.forward(at, &keep, Calls::Stop),
+            snapper.backward(at, &keep, Calls::Stop),
+            snapper.forward(at, &keep, Calls::Cross),
+            snapper.backward(at, &keep, Calls::Cross),
+            Some(at),
+        ]
+    };
     for index in candidates.into_iter().flatten() {
         let Some(instruction) = snapper.listing.instructions.get(index) else {
             continue;
