@@ -51,8 +51,6 @@ impl Budget {
 /// The decoded code of one function.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// Its bounds.
-    pub(super) function: Function,
     /// Its instructions in the order of addresses; bytes that are no instruction become invalid ones.
     pub(super) instructions: Vec<Instruction>,
 }
@@ -71,10 +69,9 @@ impl Listing {
         while decoder.can_decode() {
             instructions.push(decoder.decode());
         }
-        budget.take(instructions.len() as u64).then_some(Self {
-            function,
-            instructions,
-        })
+        budget
+            .take(instructions.len() as u64)
+            .then_some(Self { instructions })
     }
 
     /// The place of the instruction that begins at the address.
@@ -83,19 +80,6 @@ impl Listing {
         self.instructions
             .binary_search_by_key(&vaddr, Instruction::ip)
             .ok()
-    }
-
-    /// The place of the instruction that holds the byte at the address.
-    #[must_use]
-    pub(super) fn index_holding(&self, vaddr: u64) -> Option<usize> {
-        let index = self
-            .instructions
-            .partition_point(|instruction| instruction.ip() <= vaddr)
-            .checked_sub(1)?;
-        self.instructions
-            .get(index)
-            .is_some_and(|instruction| vaddr < instruction.next_ip())
-            .then_some(index)
     }
 }
 

@@ -6,9 +6,9 @@ use super::scan::{Scan, Wanted};
 use super::spawn::{Spawns, Which};
 use super::version::{Traces, Version};
 use super::vtable::{self, TaskVtable};
-use super::{RUNTIME, finish, spawn};
+use super::{RUNTIME, finish, names, spawn};
 use crate::elf::{Bounds, Elf, Functions, Image, Pointers, function_symbols};
-use crate::source::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role, SiteInfo};
+use crate::source::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role};
 use crate::types::Vaddr;
 use iced_x86::Register;
 use memchr::memmem::Finder;
@@ -290,13 +290,15 @@ impl<'a> Planner<'a> {
                 points.len()
             ));
         }
+        let infos = names::describe(self.image, self.pointers, &self.functions, vtables, &self.elf.id);
         let sites = vtables
             .iter()
+            .zip(infos)
             .zip(&followed)
             .filter(|(_, followed)| **followed)
-            .map(|(vtable, _)| PlannedSite {
+            .map(|((vtable, info), _)| PlannedSite {
                 number: vtable.vaddr.0,
-                info: self.site_info(vtable),
+                info,
             })
             .collect();
         Inspection::Plan(HookPlan {
@@ -330,19 +332,6 @@ impl<'a> Planner<'a> {
             });
         }
         gaps
-    }
-
-    fn site_info(&self, vtable: &TaskVtable) -> SiteInfo {
-        let id = format!("{}:{:#x}", self.elf.id, vtable.vaddr.0);
-        SiteInfo {
-            name: id.clone(),
-            id,
-            location: None,
-            kind: vtable.class().label(),
-            system: false,
-            ambiguous: false,
-            note: None,
-        }
     }
 }
 

@@ -55,12 +55,6 @@ impl Wanted {
         self.filter.get(word).is_some_and(|word| word & bit != 0)
             && self.sorted.binary_search(&address).is_ok()
     }
-
-    /// Whether it is empty.
-    #[must_use]
-    pub(super) fn is_empty(&self) -> bool {
-        self.sorted.is_empty()
-    }
 }
 
 /// What the pass saw.
