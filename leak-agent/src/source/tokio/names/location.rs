@@ -40,39 +40,65 @@ pub(super) enum Owner {
 }
 
 impl Location<'_> {
-    /// Whose code it is, by where cargo and rustc keep theirs.
+    /// Whose code it is, by the folders that cargo and rustc keep theirs in.
     pub(super) fn owner(&self) -> Owner {
-        let path = self.path;
-        let standard = ["/rustc/", "library/std/", "library/core/", "library/alloc/"];
-        if path.starts_with("library/")
-            || standard.iter().any(|part| path.contains(part))
-            || within_crate(path, "tokio-1.")
-        {
+        let standard = [
+            "/rustc/",
+            "/rust/deps/",
+            "/library/std/",
+            "/library/core/",
+            "/library/alloc/",
+        ];
+        if self.path.starts_with("library/") || standard.iter().any(|part| self.path.contains(part)) {
             return Owner::Runtime;
         }
-        if [".cargo/", "/registry/src/", "cargo/git/checkouts/", "/vendor/"]
-            .iter()
-            .any(|part| path.contains(part))
-        {
-            return Owner::Dependency;
+        match self.released() {
+            Some((_, folder)) if folder.starts_with("tokio-1.") => Owner::Runtime,
+            Some(_) => Owner::Dependency,
+            None if self.path.contains("/git/checkouts/") || self.path.contains("/vendor/") => {
+                Owner::Dependency
+            }
+            None => Owner::Program,
         }
-        Owner::Program
+    }
+
+    /// The folder of a published crate (`hyper-util-0.1.21`) and where it begins in the path. What the build
+    /// renamed the folders above to does not matter.
+    fn released(&self) -> Option<(usize, &str)> {
+        let mut start = 0;
+        for folder in self.path.split('/') {
+            if is_released(folder) {
+                return Some((start, folder));
+            }
+            start = start.saturating_add(folder.len()).saturating_add(1);
+        }
+        None
     }
 }
 
-/// Whether a folder of the path starts with this name.
-fn within_crate(path: &str, name: &str) -> bool {
-    path.starts_with(name) || path.contains(&format!("/{name}"))
+/// Whether a folder is named after a crate and its version: `name-1.2.3`, `name-0.1.0-rc.1+build`.
+fn is_released(folder: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    folder.match_indices('-').any(|(at, _)| {
+        let version = folder.get(at.saturating_add(1)..).unwrap_or_default();
+        let core = version.split(['-', '+']).next().unwrap_or_default();
+        let mut numbers = core.split('.');
+        at > 0
+            && numbers
+                .by_ref()
+                .take(3)
+                .filter(|number| is_number(number))
+                .count()
+                == 3
+            && numbers.next().is_none()
+    })
 }
 
 impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // `/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/hyper-1.6.0/src/lib.rs` → from `hyper`.
-        let short = ["/registry/src/", "/git/checkouts/"]
-            .iter()
-            .find_map(|mark| self.path.split_once(mark)?.1.split_once('/'))
-            .map_or(self.path, |(_, path)| path);
-        write!(f, "{short}:{}", self.line)
+        let start = self.released().map_or(0, |(start, _)| start);
+        write!(f, "{}:{}", self.path.get(start..).unwrap_or(self.path), self.line)
     }
 }
 
@@ -234,4 +260,66 @@ pub(super) fn read<'data>(code: &Code<'_, 'data>, address: u64) -> Option<Locati
     }
     let path = std::str::from_utf8(code.image.bytes(text, len)?).ok()?;
     (path.ends_with(".rs") && !path.contains(char::is_control)).then_some(Location { path, line })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Check whose code a path is, and what of it people are shown.
+    #[test]
+    fn paths_tell_the_program_from_its_dependencies_and_the_runtime() {
+        for (path, owner, shown) in [
+            ("src/main.rs", Owner::Program, "src/main.rs:7"),
+            (
+                "/home/ann/app-2/src/conn.rs",
+                Owner::Program,
+                "/home/ann/app-2/src/conn.rs:7",
+            ),
+            (
+                "crates/app-core/src/lib.rs",
+                Owner::Program,
+                "crates/app-core/src/lib.rs:7",
+            ),
+            (
+                "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.1/src/task/local.rs",
+                Owner::Runtime,
+                "tokio-1.54.1/src/task/local.rs:7",
+            ),
+            (
+                "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-util-0.7.20/src/lib.rs",
+                Owner::Dependency,
+                "tokio-util-0.7.20/src/lib.rs:7",
+            ),
+            (
+                "registry/zbus-5.15.0/src/a.rs",
+                Owner::Dependency,
+                "zbus-5.15.0/src/a.rs:7",
+            ),
+            (
+                "h3-0.0.1-rc.2+x/src/a.rs",
+                Owner::Dependency,
+                "h3-0.0.1-rc.2+x/src/a.rs:7",
+            ),
+            (
+                "/cargo/git/checkouts/mio-1/2f3/src/a.rs",
+                Owner::Dependency,
+                "/cargo/git/checkouts/mio-1/2f3/src/a.rs:7",
+            ),
+            (
+                "/rust/deps/hashbrown-0.16.1/src/raw/mod.rs",
+                Owner::Runtime,
+                "hashbrown-0.16.1/src/raw/mod.rs:7",
+            ),
+            (
+                "/rustc/59807616/library/core/src/a.rs",
+                Owner::Runtime,
+                "/rustc/59807616/library/core/src/a.rs:7",
+            ),
+        ] {
+            let location = Location { path, line: 7 };
+            assert_eq!(location.owner(), owner, "{path}");
+            assert_eq!(location.to_string(), shown);
+        }
+    }
 }

@@ -61,7 +61,7 @@ pub fn describe(
 struct Facts<'data> {
     named: Named,
     pretty: Option<Pretty>,
-    place: Option<Place<'data>>,
+    place: Place<'data>,
     /// The code is that of a worker's loop.
     worker: bool,
     /// Code was left unread.
@@ -70,17 +70,19 @@ struct Facts<'data> {
 
 impl Facts<'_> {
     fn site(&self, vtable: &TaskVtable, executable: &ExecutableId) -> SiteInfo {
-        let id = format!("{executable}:{:x}", vtable.vaddr.0);
+        let id = format!("{executable}:{:#x}", vtable.vaddr.0);
         let system = self.worker
             || self
                 .pretty
                 .as_ref()
                 .is_some_and(|pretty| pretty.worker && !self.named.ambiguous);
+        // What runs a boxed future tells nothing of it.
+        let erased = self.pretty.as_ref().is_some_and(|pretty| pretty.erased);
         let location = self
             .place
-            .as_ref()
-            .filter(|_| !system)
-            .map(|place| place.at.to_string());
+            .at
+            .filter(|_| !system && !erased)
+            .map(|at| at.to_string());
         let name = match (&self.pretty, &location) {
             (Some(pretty), _) if system && pretty.worker => pretty.name.clone(),
             _ if system => WORKER.to_owned(),
@@ -107,7 +109,7 @@ impl Facts<'_> {
 
     /// The type is one of several, but where its body begins is known.
     fn guessed(&self) -> bool {
-        self.named.ambiguous && self.place.as_ref().is_some_and(|place| place.body)
+        self.named.ambiguous && self.place.body
     }
 
     /// What there is to know beside the name; `None` = nothing.
@@ -157,21 +159,29 @@ impl Facts<'_> {
     }
 
     fn note_place(&self, notes: &mut Vec<String>) {
-        let Some(place) = &self.place else {
-            if self.pretty.is_none() {
-                notes.push("no symbol names it and its code names no place in the source".to_owned());
-            }
+        let (erased, written) = self
+            .pretty
+            .as_ref()
+            .map_or((false, false), |pretty| (pretty.erased, pretty.written));
+        if erased {
             return;
-        };
-        let written = self.pretty.as_ref().is_some_and(|pretty| pretty.written);
-        if place.body && written {
-            notes.push("the location is that of a future which it polls".to_owned());
-        } else if !place.body {
-            notes.push("the location is somewhere in its code, not where it begins".to_owned());
+        }
+        let place = &self.place;
+        match place.at {
+            Some(_) if place.body && written => {
+                notes.push("the location is that of a future which it polls".to_owned());
+            }
+            Some(_) if !place.body => {
+                notes.push("the location is somewhere in its code, not where it begins".to_owned());
+            }
+            None if self.pretty.is_none() => {
+                notes.push("no symbol names it and its code does not say where it begins".to_owned());
+            }
+            _ => {}
         }
         if self.pretty.is_none() && !place.others.is_empty() {
             let others: Vec<String> = place.others.iter().map(ToString::to_string).collect();
-            notes.push(format!("its code also names {}", others.join(", ")));
+            notes.push(format!("its code names {}", others.join(", ")));
         }
     }
 }

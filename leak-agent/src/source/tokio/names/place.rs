@@ -14,58 +14,63 @@ const MAX_VISITS: usize = 300;
 const MAX_OTHERS: usize = 4;
 
 /// Where a task stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place<'data> {
-    /// The best guess.
-    pub(super) at: Location<'data>,
+    /// The best guess; `None` = nothing near its poll function is worth one.
+    pub(super) at: Option<Location<'data>>,
     /// It is where the body of an async fn or block begins; else merely somewhere in the task's code.
     pub(super) body: bool,
-    /// Other places of the program in its code, nearest first.
+    /// Other places in its code outside of tokio and std, the program's first.
     pub(super) others: Vec<Location<'data>>,
 }
 
-/// The place of the vtable's task; `None` if no code near its poll function names one outside tokio and std.
+/// The place of the vtable's task.
 pub(super) fn place<'data>(
     locations: &mut Locations,
     code: &mut Code<'_, 'data>,
     vtable: &TaskVtable,
-) -> Option<Place<'data>> {
-    let found = locations.reached(code, vtable.poll()?.0, MAX_CALLS, MAX_VISITS);
+) -> Place<'data> {
+    let Some(poll) = vtable.poll() else {
+        return Place::default();
+    };
+    let found = locations.reached(code, poll.0, MAX_CALLS, MAX_VISITS);
     choose(&found, vtable.class())
 }
 
-fn choose<'data>(found: &[Found<'data>], class: Class) -> Option<Place<'data>> {
+fn choose<'data>(found: &[Found<'data>], class: Class) -> Place<'data> {
+    let mut known: Vec<&Found<'_>> = found
+        .iter()
+        .filter(|found| found.location.owner() != Owner::Runtime)
+        .collect();
+    known.sort_by_key(|found| (found.location.owner(), found.depth));
     // Coroutines that a closure on the blocking pool runs are not the closure.
     let bodies = || {
-        found
+        known
             .iter()
             .filter(|found| found.body && class != Class::Blocking)
     };
     let nearest = bodies().map(|found| found.depth).min();
     let body = bodies()
         .filter(|found| Some(found.depth) == nearest)
-        .min_by_key(|found| (!found.outer, found.location.owner()));
-    let somewhere = || {
-        found
-            .iter()
-            .filter(|found| found.location.owner() != Owner::Runtime)
-            .min_by_key(|found| (found.location.owner(), found.depth))
-    };
-    let best = body.or_else(somewhere)?;
+        .min_by_key(|found| !found.outer);
+    // Of a dependency only the beginning of a task counts: its other lines are in code that many tasks call.
+    let best = body.or_else(|| {
+        known
+            .first()
+            .filter(|found| found.location.owner() == Owner::Program)
+    });
+    let at = best.map(|found| found.location);
     let mut others: Vec<Location<'_>> = Vec::new();
-    let program = found
-        .iter()
-        .filter(|found| found.location.owner() == Owner::Program);
-    for other in program.map(|found| found.location) {
-        if other != best.location && !others.contains(&other) && others.len() < MAX_OTHERS {
+    for other in known.iter().map(|found| found.location) {
+        if Some(other) != at && !others.contains(&other) && others.len() < MAX_OTHERS {
             others.push(other);
         }
     }
-    Some(Place {
-        at: best.location,
-        body: best.body,
+    Place {
+        at,
+        body: body.is_some(),
         others,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +89,15 @@ mod tests {
     const TOKIO: &str =
         "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.1/src/signal/unix.rs";
 
+    const HYPER: &str = "/c/registry/src/index.crates.io-1949cf8c6b5b557f/hyper-1.6.0/src/client.rs";
+    const INTERVAL: &str =
+        "/c/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.1/src/time/interval.rs";
+    const LOCK: &str = "registry/parking_lot_core-0.9.12/src/parking_lot.rs";
+
+    fn line(place: &Place<'_>) -> Option<u32> {
+        place.at.map(|location| location.line)
+    }
+
     /// Check that the nearest body wins over nearer panics and deeper bodies.
     #[test]
     fn nearest_body_wins_over_other_panics() {
@@ -92,11 +106,8 @@ mod tests {
             found("src/conn.rs", 2, 3, true),
             found("src/db.rs", 7, 4, true),
         ];
-        let place = choose(&all, Class::Async).unwrap();
-        assert_eq!(
-            (place.at.to_string().as_str(), place.body),
-            ("src/conn.rs:2", true)
-        );
+        let place = choose(&all, Class::Async);
+        assert_eq!((line(&place), place.body), (Some(2), true));
         assert_eq!(place.others.len(), 2);
     }
 
@@ -104,23 +115,30 @@ mod tests {
     /// program's own.
     #[test]
     fn bodies_in_one_function_are_told_apart() {
-        let mut all = [found(TOKIO, 60, 3, true), found("src/db.rs", 7, 3, true)];
-        assert_eq!(choose(&all, Class::Async).unwrap().at.line, 7);
+        let mut all = [found(HYPER, 60, 3, true), found("src/db.rs", 7, 3, true)];
+        assert_eq!(line(&choose(&all, Class::Async)), Some(7));
         all[0].outer = true;
-        assert_eq!(choose(&all, Class::Async).unwrap().at.line, 60);
+        assert_eq!(line(&choose(&all, Class::Async)), Some(60));
     }
 
-    /// Check that a closure on the blocking pool is not taken for the coroutine that it runs, and that tokio's own
-    /// lines are no place for it.
+    /// Check that a closure on the blocking pool is not taken for the coroutine that it runs.
     #[test]
     fn blocking_closure_is_not_taken_for_what_it_runs() {
         let all = [
-            found(TOKIO, 60, 1, false),
             found("src/main.rs", 113, 3, false),
             found("src/main.rs", 52, 4, true),
         ];
-        let place = choose(&all, Class::Blocking).unwrap();
-        assert_eq!((place.at.line, place.body), (113, false));
-        assert_eq!(choose(&all[..1], Class::Blocking), None);
+        let place = choose(&all, Class::Blocking);
+        assert_eq!((line(&place), place.body), (Some(113), false));
+    }
+
+    /// Check that lines of tokio are no place for a task, and those of a dependency only where a body begins.
+    #[test]
+    fn lines_of_dependencies_are_no_place_but_for_a_body() {
+        let mut all = [found(INTERVAL, 433, 1, true), found(LOCK, 363, 2, false)];
+        let place = choose(&all, Class::Async);
+        assert_eq!((place.at, place.others.len()), (None, 1));
+        all[1].body = true;
+        assert_eq!(line(&choose(&all, Class::Async)), Some(363));
     }
 }

@@ -20,8 +20,12 @@
 use super::text::{arguments, cast, inside, segments, split, split_word};
 use std::fmt::Write;
 
-/// Nesting of types up to which arguments are shown; deeper ones become `…`.
-const MAX_DEPTH: usize = 6;
+/// Nesting of types up to which arguments are shown, deeper ones becoming `…`: the first that gives a name of
+/// at most [`LONG_NAME`] characters, else the last.
+const ROOM: [usize; 4] = [7, 4, 3, 2];
+
+/// Characters beyond which a name's arguments are cut down.
+const LONG_NAME: usize = 140;
 
 /// Layers of transparent wrappers that are taken off.
 const MAX_LAYERS: usize = 12;
@@ -129,11 +133,17 @@ pub(crate) fn pretty(future: &str) -> Pretty {
         .iter()
         .any(|path| rest.trim_start_matches('<').starts_with(path));
     let erased = rest.starts_with("dyn ");
-    let name = if is_path(rest) {
-        render(rest, tail)
-    } else {
-        shorten(rest, 0)
-    };
+    let mut name = String::new();
+    for room in ROOM {
+        name = if is_path(rest) {
+            render(rest, tail, room)
+        } else {
+            shorten(rest, room)
+        };
+        if name.chars().nth(LONG_NAME).is_none() {
+            break;
+        }
+    }
     Pretty {
         name: cap(name),
         through,
@@ -211,14 +221,14 @@ fn level(segment: &str) -> Option<Level> {
 }
 
 /// A path as the name of a task: the owner's path, then what the closure levels at its end are worth.
-fn render(path: &str, tail: Tail) -> String {
+fn render(path: &str, tail: Tail, room: usize) -> String {
     let segments = segments(path);
     let owner_len = segments
         .iter()
         .rposition(|segment| level(segment).is_none())
         .map_or(0, |last| last.saturating_add(1));
     let (owner, levels) = segments.split_at(owner_len.min(segments.len()));
-    let mut out = join(owner, 0);
+    let mut out = join(owner, room);
     let levels: Vec<Level> = levels.iter().filter_map(|segment| level(segment)).collect();
     let last = levels.len().saturating_sub(1);
     for (position, level) in levels.iter().enumerate() {
@@ -252,7 +262,7 @@ fn write_level(out: &mut String, level: &Level, position: usize, last: usize, ta
 }
 
 /// A path without its closure levels, generic arguments shortened, impl blocks readable.
-fn join(path: &[&str], depth: usize) -> String {
+fn join(path: &[&str], room: usize) -> String {
     let mut out = String::new();
     for (position, segment) in path.iter().enumerate() {
         if level(segment).is_some() {
@@ -264,49 +274,49 @@ fn join(path: &[&str], depth: usize) -> String {
         {
             // Legacy names put an impl block where it was written: `app::conn::<impl Trait for Type>::method`.
             let (of, this) = split_word(block, " for ").map_or((None, block), |(of, this)| (Some(of), this));
-            out = block_name(this, of, depth);
+            out = block_name(this, of, room);
             continue;
         }
         if position == 0
             && let Some(block) = segment.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'))
         {
             let (this, of) = cast(block).map_or((block, None), |(this, of)| (this, Some(of)));
-            out = block_name(this, of, depth);
+            out = block_name(this, of, room);
             continue;
         }
         if !out.is_empty() {
             out.push_str("::");
         }
-        out.push_str(&generic(segment, depth));
+        out.push_str(&generic(segment, room));
     }
     out
 }
 
 /// The name of an impl block: the type with its path, the trait without.
-fn block_name(this: &str, of: Option<&str>, depth: usize) -> String {
-    let this = if is_path(this) && depth < MAX_DEPTH {
-        join(&segments(this), depth.saturating_add(1))
+fn block_name(this: &str, of: Option<&str>, room: usize) -> String {
+    let this = if is_path(this) && room > 0 {
+        join(&segments(this), room.saturating_sub(1))
     } else {
-        shorten(this, depth.saturating_add(1))
+        shorten(this, room.saturating_sub(1))
     };
     match of {
-        Some(of) => format!("<{this} as {}>", shorten(of, depth.saturating_add(1))),
+        Some(of) => format!("<{this} as {}>", shorten(of, room.saturating_sub(1))),
         None => this,
     }
 }
 
 /// A segment with its generic arguments shortened.
-fn generic(segment: &str, depth: usize) -> String {
+fn generic(segment: &str, room: usize) -> String {
     match arguments(segment) {
         (name, None) => name.to_owned(),
-        (name, Some(_)) if depth >= MAX_DEPTH => format!("{name}<…>"),
+        (name, Some(_)) if room <= 1 => format!("{name}<…>"),
         (name, Some(inner)) => {
             let shown: Vec<String> = split(inner, b',')
                 .into_iter()
                 .filter(|argument| {
                     !argument.is_empty() && *argument != "alloc::alloc::Global" && !argument.starts_with('\'')
                 })
-                .map(|argument| shorten(argument, depth.saturating_add(1)))
+                .map(|argument| shorten(argument, room.saturating_sub(1)))
                 .collect();
             if shown.is_empty() {
                 name.to_owned()
@@ -318,26 +328,26 @@ fn generic(segment: &str, depth: usize) -> String {
 }
 
 /// A type as an argument: paths by their last segment, markers of `dyn` left out.
-fn shorten(text: &str, depth: usize) -> String {
+fn shorten(text: &str, room: usize) -> String {
     let text = text.trim();
-    if depth > MAX_DEPTH {
+    if room == 0 {
         return "…".to_owned();
     }
-    let deeper = depth.saturating_add(1);
+    let less = room.saturating_sub(1);
     for prefix in ["&mut ", "&", "*const ", "*mut "] {
         if let Some(rest) = text.strip_prefix(prefix) {
-            return format!("{prefix}{}", shorten(rest, deeper));
+            return format!("{prefix}{}", shorten(rest, less));
         }
     }
     if let Some(rest) = text.strip_prefix("dyn ") {
-        return erased(rest, deeper);
+        return erased(rest, less);
     }
     if text.starts_with('(')
         && let Some(inner) = inside(text, 0).filter(|inner| inner.len().saturating_add(2) == text.len())
     {
         let parts: Vec<String> = split(inner, b',')
             .into_iter()
-            .map(|part| shorten(part, deeper))
+            .map(|part| shorten(part, less))
             .collect();
         return format!("({})", parts.join(", "));
     }
@@ -346,12 +356,12 @@ fn shorten(text: &str, depth: usize) -> String {
     {
         let parts: Vec<String> = split(inner, b';')
             .into_iter()
-            .map(|part| shorten(part, deeper))
+            .map(|part| shorten(part, less))
             .collect();
         return format!("[{}]", parts.join("; "));
     }
     if let Some((name, value)) = split_word(text, " = ") {
-        return format!("{name} = {}", shorten(value, deeper));
+        return format!("{name} = {}", shorten(value, less));
     }
     if !is_path(text) {
         return text.to_owned();
@@ -364,11 +374,11 @@ fn shorten(text: &str, depth: usize) -> String {
         .collect();
     let mut out = match *named {
         [] => String::new(),
-        [block] if block.starts_with('<') => join(&[block], deeper),
+        [block] if block.starts_with('<') => short_block(block, less),
         [.., block, last] if block.starts_with('<') => {
-            format!("{}::{}", join(&[block], deeper), generic(last, depth))
+            format!("{}::{}", short_block(block, less), generic(last, room))
         }
-        [.., last] => generic(last, depth),
+        [.., last] => generic(last, room),
     };
     if named.len() < path.len() {
         out.push_str(if out.is_empty() {
@@ -380,9 +390,26 @@ fn shorten(text: &str, depth: usize) -> String {
     out
 }
 
+/// The name of an impl block as part of an argument: `<app::Conn>` → `Conn`, `<app::Conn as app::Run>` →
+/// `<Conn as Run>`.
+fn short_block(block: &str, room: usize) -> String {
+    let inner = block
+        .strip_prefix('<')
+        .and_then(|rest| rest.strip_suffix('>'))
+        .unwrap_or(block);
+    let (this, of) = match inner.strip_prefix("impl ") {
+        Some(inner) => split_word(inner, " for ").map_or((inner, None), |(of, this)| (this, Some(of))),
+        None => cast(inner).map_or((inner, None), |(this, of)| (this, Some(of))),
+    };
+    match of {
+        Some(of) => format!("<{} as {}>", shorten(this, room), shorten(of, room)),
+        None => shorten(this, room),
+    }
+}
+
 /// A trait object without its auto traits and lifetimes. Legacy names glue an associated type to the trait with a
 /// plus: `Future+Output = u8`.
-fn erased(bounds: &str, depth: usize) -> String {
+fn erased(bounds: &str, room: usize) -> String {
     let mut shown: Vec<String> = Vec::new();
     for bound in split(bounds, b'+') {
         let marker = bound.starts_with('\'')
@@ -397,9 +424,9 @@ fn erased(bounds: &str, depth: usize) -> String {
         let bound_type = split_word(bound, " = ").is_some();
         match shown.last_mut() {
             Some(previous) if bound_type => {
-                let _ = write!(previous, "<{}>", shorten(bound, depth));
+                let _ = write!(previous, "<{}>", shorten(bound, room));
             }
-            _ => shown.push(shorten(bound, depth)),
+            _ => shown.push(shorten(bound, room)),
         }
     }
     format!("dyn {}", shown.join(" + "))
