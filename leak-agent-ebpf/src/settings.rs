@@ -1,6 +1,11 @@
 //! Load-time settings: the loader writes them, the kernel freezes them, the verifier sees constants.
 
-use leak_agent_common::{WIRE_VERSION as VERSION, settings::NO_FIELD};
+use leak_agent_common::settings::NO_FIELD;
+
+/// Version of the wire contract, for the loader to compare.
+#[used]
+#[unsafe(no_mangle)]
+static WIRE_VERSION: u32 = leak_agent_common::WIRE_VERSION;
 
 macro_rules! settings {
     ($($(#[$doc:meta])* $symbol:ident: $type:ty = $value:expr => $getter:ident,)*) => {$(
@@ -17,8 +22,6 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Version of the wire contract: read by the loader, kept alive by being used.
-    WIRE_VERSION: u32 = VERSION => wire_version,
     /// `task_struct.pid`.
     O_PID: u32 = NO_FIELD => o_pid,
     /// `task_struct.tgid`.

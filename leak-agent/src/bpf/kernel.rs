@@ -4,7 +4,7 @@
 use super::attach::{Attacher, Means};
 use super::maps::{Counters, Frames, Map, Points, Totals, say_walked};
 use super::ring::{Logs, Ring};
-use super::{BpfError, fields, object::OBJECT, syscall};
+use super::{BpfError, fields, object, syscall};
 use aya::maps::{Map as AyaMap, MapData, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, UProbe};
 use aya::{Ebpf, EbpfLoader};
@@ -176,7 +176,7 @@ fn load_object(limits: &Limits, offsets: &[(&'static str, u32)]) -> Result<Ebpf,
         .map_max_entries("RING", limits.ring_bytes)
         .map_max_entries("POINTS", MAX_POINTS)
         .map_max_entries("PLANS", MAX_PLANS);
-    loader.load(OBJECT).map_err(|error| BpfError::Load {
+    loader.load(object::checked()?).map_err(|error| BpfError::Load {
         program: "maps of leak-agent.bpf.o",
         source: error.into(),
     })
@@ -343,7 +343,7 @@ fn load_multi(name: &'static str, maps: &Maps) -> Result<OwnedFd, BpfError> {
     let unusable = |error: &dyn std::fmt::Display| BpfError::Object {
         reason: error.to_string(),
     };
-    let mut object = aya_obj::Object::parse(OBJECT).map_err(|error| unusable(&error))?;
+    let mut object = aya_obj::Object::parse(object::checked()?).map_err(|error| unusable(&error))?;
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
     let declared: Vec<(String, aya_obj::Map)> = object
         .maps
