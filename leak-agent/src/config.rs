@@ -22,6 +22,8 @@ pub struct AgentConfig {
     pub ring_bytes: u32,
     /// Rows in the kernel's map of totals: sites of all processes together.
     pub max_sites: u32,
+    /// Rows of that map that one process may have; its further sites are folded into one.
+    pub max_sites_per_process: u32,
     /// Processes that are followed at most; the others are counted as missed.
     pub max_processes: u32,
     /// Creation stacks that one process may send per second.
@@ -50,6 +52,7 @@ impl Default for AgentConfig {
             bpf: true,
             ring_bytes: 4 << 20,
             max_sites: 65_536,
+            max_sites_per_process: 4_096,
             max_processes: 8_192,
             stacks_per_second: 200,
             stack_bytes: 16 * 1024,

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod bpf;
+pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod elf;

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 /// With this variable set to 1, tests that need privileges are skipped where there are none, and say so.
-pub const UNPRIVILEGED: &str = "LEAK_AGENT_TESTS_UNPRIVILEGED";
+pub const UNPRIVILEGED: &str = "LEAK_TESTS_UNPRIVILEGED";
 
 /// `true` = go on. `false` = skip this test (the reason has been printed).
 ///

@@ -172,14 +172,7 @@ fn top_in_batch_mode_needs_no_terminal() {
     }
     let mut target = Target::start(&programs::tokio_probe());
     target.command("park 5");
-    let output = agent::run(&[
-        "top",
-        "--batch",
-        "--iterations",
-        "2",
-        "--pid",
-        &target.pid().to_string(),
-    ]);
+    let output = agent::run(&["top", "--batch", "2", "--pid", &target.pid().to_string()]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let rows = String::from_utf8(output.stdout).unwrap();

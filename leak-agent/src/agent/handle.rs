@@ -1,6 +1,7 @@
 //! A running agent, seen from the command line: its reports, and its end.
 
 use crate::report::Report;
+use crate::sys::proc::ProcError;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -19,12 +20,9 @@ pub enum StartError {
         /// Whether it is a matter of privileges.
         lacks_privilege: bool,
     },
-    /// `/proc` cannot be read.
-    #[error("cannot read /proc: {reason}")]
-    Proc {
-        /// What the kernel said.
-        reason: String,
-    },
+    /// `/proc` cannot be listed.
+    #[error("cannot list processes")]
+    Proc(#[source] ProcError),
     /// No thread could be started.
     #[error("cannot start the agent's thread")]
     Thread(#[source] io::Error),

@@ -10,25 +10,22 @@ use crate::engine::snapshot::{
 use crate::report::{AgentFacts, MapFacts, Mode, Readiness, Report};
 use crate::source::{SiteInfo, thread};
 use crate::sys::clock;
+use crate::sys::proc::{self, ProcDir, ProcError};
 use crate::types::{BootTime, ProcessKey};
-use procfs::ProcError;
-use procfs::process::{Process, Stat};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The kernel's `PF_KTHREAD`: the task belongs to the kernel (stable since 2.6.27).
-const KERNEL_THREAD: u32 = 0x0020_0000;
+/// However slow `/proc` is, the node gets a breath between two scans.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts it.
 ///
 /// # Errors
 ///
-/// `/proc` cannot be read, or no thread can be started.
+/// `/proc` cannot be listed, or no thread can be started.
 pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, StartError> {
-    procfs::process::all_processes().map_err(|error| StartError::Proc {
-        reason: error.to_string(),
-    })?;
+    proc::process_ids().map_err(StartError::Proc)?;
     let mut producer = ProcOnly {
         started: clock::now(),
         config,
@@ -37,23 +34,21 @@ pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, 
         counters: BTreeMap::new(),
         missed: BTreeMap::new(),
     };
-    let first = Report::build(
-        &Snapshot {
-            at: producer.started,
-            ..Snapshot::default()
-        },
-        &producer.facts(Readiness::default()),
-    );
+    let nothing = Snapshot {
+        at: producer.started,
+        ..Snapshot::default()
+    };
+    let first = Report::build(&nothing, &producer.facts(Readiness::default()));
     AgentHandle::spawn(first, move |reports, stop| {
         loop {
             let before = clock::now();
-            let snapshot = producer.snapshot();
-            let report = Report::build(&snapshot, &producer.facts(Readiness::Ready));
-            reports.send_replace(Arc::new(report));
+            if let Some(snapshot) = producer.scan() {
+                let report = Report::build(&snapshot, &producer.facts(Readiness::Ready));
+                reports.send_replace(Arc::new(report));
+            }
             let took = clock::now().since(before);
             let rest = producer.config.interval.saturating_sub(took);
-            // However slow /proc is, leave the node a breath between two scans.
-            if stop.wait(rest.max(Duration::from_millis(10))) {
+            if stop.wait(rest.max(LEAST_PAUSE)) {
                 return;
             }
         }
@@ -74,102 +69,88 @@ struct ProcOnly {
     /// Bounded by `config.max_processes`; rebuilt at each tick.
     known: BTreeMap<ProcessKey, Known>,
     counters: BTreeMap<&'static str, u64>,
+    /// Of the last tick.
     missed: BTreeMap<&'static str, u64>,
 }
 
-/// Why a process has no row.
-enum Absent {
-    /// It vanished while it was read, or is a zombie.
-    Gone,
-    /// Nobody asked for it.
-    NotWanted,
-    /// It could not be read.
-    Failed(&'static str),
-}
-
 impl ProcOnly {
-    fn snapshot(&mut self) -> Snapshot {
-        let mut now = BTreeMap::new();
-        let processes = match procfs::process::all_processes() {
-            Ok(processes) => processes,
+    /// Reads all processes; `None` = `/proc` could not be listed, which is counted.
+    fn scan(&mut self) -> Option<Snapshot> {
+        let pids = match proc::process_ids() {
+            Ok(pids) => pids,
             Err(error) => {
-                tracing::warn!(%error, "cannot list processes");
-                *self.counters.entry("scan_failed").or_default() += 1;
-                return Snapshot {
-                    at: clock::now(),
-                    ..Snapshot::default()
-                };
+                let failures = self.counters.entry("scans_failed").or_default();
+                *failures += 1;
+                if *failures == 1 {
+                    tracing::warn!(%error, "cannot list processes");
+                }
+                return None;
             }
         };
-        // Counted anew at each tick: how many are missing now.
+        let mut now = BTreeMap::new();
         self.missed.clear();
-        for process in processes.flatten() {
-            match self.read(&process) {
-                Ok((key, known)) => {
-                    if now.len() < self.config.max_processes as usize {
-                        now.insert(key, known);
-                    } else {
-                        *self.missed.entry("too_many_processes").or_default() += 1;
-                    }
+        for pid in pids {
+            match self.read(pid) {
+                Ok(None) => {}
+                Ok(Some((key, known))) if now.len() < self.config.max_processes as usize => {
+                    now.insert(key, known);
                 }
-                Err(Absent::Failed(reason)) => *self.missed.entry(reason).or_default() += 1,
-                Err(Absent::Gone | Absent::NotWanted) => {}
+                Ok(Some(_)) => *self.missed.entry("too_many_processes").or_default() += 1,
+                Err(error) => *self.missed.entry(reason(&error)).or_default() += 1,
             }
         }
         *self.counters.entry("scans").or_default() += 1;
-        let ended: Vec<(ProcessKey, Known)> = std::mem::take(&mut self.known)
-            .into_iter()
-            .filter(|(key, _)| !now.contains_key(key))
-            .collect();
-        let mut rows: Vec<ProcessSnapshot> = now.iter().map(|(key, known)| row(*key, known, true)).collect();
-        rows.extend(ended.iter().map(|(key, known)| row(*key, known, false)));
-        rows.sort_by_key(|row| (row.key.tgid, row.key.start_boottime));
-        self.known = now;
-        Snapshot {
+        let before = std::mem::replace(&mut self.known, now);
+        let ended = before.iter().filter(|(key, _)| !self.known.contains_key(key));
+        let mut processes: Vec<ProcessSnapshot> = ended.map(|(key, known)| row(*key, known, false)).collect();
+        processes.extend(self.known.iter().map(|(key, known)| row(*key, known, true)));
+        processes.sort_by_key(|process| (process.key.tgid, process.key.start_boottime));
+        Some(Snapshot {
             at: clock::now(),
-            processes: rows,
+            processes,
             counters: BTreeMap::new(),
-        }
+        })
     }
 
-    fn read(&self, process: &Process) -> Result<(ProcessKey, Known), Absent> {
-        let tgid = u32::try_from(process.pid()).map_err(|_| Absent::NotWanted)?;
+    /// One process; `None` = gone, or not wanted.
+    fn read(&self, pid: u32) -> Result<Option<(ProcessKey, Known)>, ProcError> {
         let config = &self.config;
-        if !config.pids.is_empty() && !config.pids.contains(&tgid) {
-            return Err(Absent::NotWanted);
+        let wanted = config.pids.is_empty() || config.pids.contains(&pid);
+        if !wanted || (pid == std::process::id() && !config.follow_self) {
+            return Ok(None);
         }
-        if tgid == std::process::id() && !config.follow_self {
-            return Err(Absent::NotWanted);
-        }
-        let stat = process.stat().map_err(|error| absent(&error))?;
-        if stat.flags & KERNEL_THREAD != 0 {
-            return Err(Absent::NotWanted);
-        }
-        // A leader that has ended stays a zombie until the last of its threads has ended, too.
-        if matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1 {
-            return Err(Absent::Gone);
-        }
-        let exe = match process.exe() {
-            Ok(path) => Some(path.to_string_lossy().into_owned()),
-            Err(_) => None,
+        let Some(dir) = ProcDir::open(pid)? else {
+            return Ok(None);
         };
+        let Some(stat) = dir.stat()? else {
+            return Ok(None);
+        };
+        // A main thread that ended before the others is a zombie until they have ended, too.
+        let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
+        if stat.kernel || ended {
+            return Ok(None);
+        }
+        // Without the right to read it the process is shown without its path.
+        let exe = dir
+            .exe()
+            .unwrap_or(None)
+            .map(|path| path.to_string_lossy().into_owned());
         if !config.exes.wants(exe.as_deref()) {
-            return Err(Absent::NotWanted);
+            return Ok(None);
         }
         let key = ProcessKey {
-            start_boottime: start_boottime(&stat),
-            tgid,
+            start_boottime: stat.start.begins().0,
+            tgid: pid,
             pad: 0,
         };
-        let threads = u64::try_from(stat.num_threads).unwrap_or(0);
-        Ok((
+        Ok(Some((
             key,
             Known {
                 comm: stat.comm,
                 exe,
-                threads,
+                threads: stat.threads,
             },
-        ))
+        )))
     }
 
     fn facts(&self, ready: Readiness) -> AgentFacts {
@@ -196,23 +177,12 @@ impl ProcOnly {
     }
 }
 
-fn absent(error: &ProcError) -> Absent {
+fn reason(error: &ProcError) -> &'static str {
     match error {
-        ProcError::NotFound(_) => Absent::Gone,
-        ProcError::PermissionDenied(_) => Absent::Failed("permission_denied"),
-        // ESRCH: it ended between the open and the read.
-        ProcError::Io(error, _) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
-            Absent::Gone
-        }
-        _ => Absent::Failed("unreadable_stat"),
+        ProcError::Denied { .. } => "permission_denied",
+        ProcError::Malformed { .. } => "malformed_stat",
+        ProcError::Io { .. } => "unreadable",
     }
-}
-
-/// Start of the process on the boot clock, as coarse as `/proc` tells it (clock ticks, 10 ms).
-fn start_boottime(stat: &Stat) -> u64 {
-    let per_second = procfs::ticks_per_second().max(1);
-    let nanos = u128::from(stat.starttime) * 1_000_000_000 / u128::from(per_second);
-    u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
 fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
@@ -249,5 +219,90 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
                 counts,
             }],
         }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    fn producer(pids: Vec<u32>) -> ProcOnly {
+        ProcOnly {
+            config: AgentConfig {
+                pids,
+                follow_self: true,
+                ..AgentConfig::default()
+            },
+            reason: "a test".to_owned(),
+            started: clock::now(),
+            known: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            missed: BTreeMap::new(),
+        }
+    }
+
+    fn sleeper() -> Child {
+        Command::new("sleep")
+            .arg("1000")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The live count is the number of threads there are, and follows new ones.
+    #[test]
+    fn threads_of_this_process_are_counted() {
+        let mut producer = producer(vec![std::process::id()]);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                let wait = Arc::clone(&wait);
+                std::thread::spawn(move || drop(wait.lock().map(|wait| wait.recv())))
+            })
+            .collect();
+        let snapshot = producer.scan().unwrap();
+        let runtime = &snapshot.processes[0].runtimes[0];
+        // Other tests run in this process, too.
+        assert!(runtime.counts.live() >= 21, "{:?}", runtime.counts);
+        assert!(snapshot.processes[0].exe.is_some());
+        drop(go);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    /// A process that ends is shown once more, as ended and with nothing alive, and then no more.
+    #[test]
+    fn ended_process_is_shown_one_last_time() {
+        let mut child = sleeper();
+        let mut producer = producer(vec![child.id()]);
+        let of = |snapshot: Snapshot| -> Vec<_> {
+            snapshot
+                .processes
+                .iter()
+                .map(|p| (p.alive, p.runtimes[0].counts.live()))
+                .collect()
+        };
+        assert_eq!(of(producer.scan().unwrap()), [(true, 1)]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(of(producer.scan().unwrap()), [(false, 0)]);
+        assert_eq!(of(producer.scan().unwrap()), []);
+    }
+
+    /// Processes beyond the limit are counted as missed; kernel threads are not processes.
+    #[test]
+    fn processes_beyond_the_limit_are_missed() {
+        let mut all = producer(vec![]);
+        all.config.max_processes = 1;
+        let mut child = sleeper();
+        let snapshot = all.scan().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(snapshot.processes.len(), 1);
+        assert!(all.missed["too_many_processes"] >= 1);
+        assert!(snapshot.processes.iter().all(|process| process.key.tgid != 2));
     }
 }

@@ -1,5 +1,7 @@
 //! What the agent itself uses: CPU time and memory.
 
+use crate::sys::map::page_size;
+use crate::sys::proc::ProcDir;
 use std::time::Duration;
 
 /// CPU time and memory of the calling process.
@@ -12,18 +14,14 @@ pub struct SelfUsage {
 }
 
 impl SelfUsage {
-    /// Reads it from `/proc/self/stat`; zeros if that cannot be read.
+    /// Reads it from `/proc`; zeros if that cannot be read.
     #[must_use]
     pub fn read() -> Self {
-        let Ok(stat) = procfs::process::Process::myself().and_then(|me| me.stat()) else {
-            return Self::default();
-        };
-        let ticks = stat.utime.saturating_add(stat.stime);
-        let per_second = procfs::ticks_per_second().max(1);
-        let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(per_second);
-        Self {
-            cpu: Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)),
-            resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
-        }
+        let dir = ProcDir::open(std::process::id());
+        let stat = dir.ok().flatten().and_then(|dir| dir.stat().ok().flatten());
+        stat.map_or_else(Self::default, |stat| Self {
+            cpu: stat.cpu,
+            resident_bytes: stat.rss_pages.saturating_mul(page_size() as u64),
+        })
     }
 }
