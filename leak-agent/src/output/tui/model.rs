@@ -1,6 +1,6 @@
 //! What `top` shows, as numbers: rows made of successive reports, with rates and trends. Renders nothing.
 
-use crate::report::{Process, Report, Runtime, State};
+use crate::report::{ModeName, Process, Report, Runtime, State};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -35,7 +35,8 @@ pub struct Row {
     pub exact: bool,
     /// Alive now.
     pub live: u64,
-    /// Created per second since the last report; `None` = there is no last report with this row.
+    /// Created per second since the last report; `None` = there is no last report with this row, or nobody counts
+    /// (without BPF).
     pub spawned_rate: Option<f64>,
     /// Ended per second since the last report.
     pub finished_rate: Option<f64>,
@@ -77,11 +78,13 @@ impl Model {
         });
         let mut kept = BTreeMap::new();
         self.rows.clear();
+        // Without BPF births and deaths are not seen: no rate is not a rate of zero.
+        let counted = elapsed.filter(|_| report.agent.mode == ModeName::Bpf);
         for process in &report.processes {
             for runtime in &process.runtimes {
                 let key = RowKey::of(process, runtime);
                 let past = self.past.remove(&key);
-                let (row, past) = row(key, process, runtime, past, elapsed);
+                let (row, past) = row(key, process, runtime, past, counted);
                 kept.insert(row.key.clone(), past);
                 self.rows.push(row);
             }
