@@ -11,9 +11,10 @@
 
 use super::attachments::{self, Request};
 use super::handle::{AgentHandle, StartError, Stop};
-use super::message::Message;
+use super::message::{Message, Resolution};
 use super::ring::{self, RingCounts};
 use super::self_usage::SelfUsage;
+use super::stacks::{self, Stacks};
 use crate::bpf::{Kernel, Limits};
 use crate::config::AgentConfig;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
@@ -66,11 +67,15 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
             ring::spawn(ring, logs, inbox.clone(), counts, Arc::clone(&stop)).map_err(StartError::Thread)?,
         );
     }
-    let attacher = kernel.attacher.take().ok_or_else(|| StartError::Bpf {
-        reason: "no attacher".to_owned(),
+    let missing = |what: &str| StartError::Bpf {
+        reason: format!("no {what}"),
         lacks_privilege: false,
-    })?;
+    };
+    let attacher = kernel.attacher.take().ok_or_else(|| missing("attacher"))?;
     let (requests, thread) = attachments::spawn(attacher, inbox.clone()).map_err(StartError::Thread)?;
+    threads.push(thread);
+    let frames = kernel.frames.take().ok_or_else(|| missing("frames"))?;
+    let (stacks, thread) = stacks::spawn(frames, inbox.clone()).map_err(StartError::Thread)?;
     threads.push(thread);
     let answers = inbox.clone();
     let pool = Pool::start(source::all(), move |done| {
@@ -106,6 +111,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         discovery,
         pool,
         requests,
+        stacks,
         plans: HashMap::new(),
         attaching: 0,
         settled: false,
@@ -142,6 +148,7 @@ struct Follower {
     discovery: Discovery,
     pool: Pool,
     requests: Sender<Request>,
+    stacks: Stacks,
     plans: HashMap<AttachmentKey, PlanId>,
     attaching: usize,
     settled: bool,
@@ -217,10 +224,13 @@ impl Follower {
             }
             Message::Detached(plan) => self.engine.plan_dropped(plan),
             Message::Resolved(resolution) => {
-                for number in resolution.numbers {
-                    self.engine
-                        .resolve(resolution.process, resolution.exec, number, &resolution.site);
-                }
+                let Resolution {
+                    process,
+                    exec,
+                    number,
+                    site,
+                } = resolution;
+                self.engine.resolve(process, exec, number, &site);
             }
         }
         self.act();
@@ -229,10 +239,19 @@ impl Follower {
     fn event(&mut self, event: Event, now: BootTime) {
         self.engine.apply(&event);
         let notice = match event {
+            Event::Stack(stack) => {
+                if !self.stacks.submit(stack) {
+                    *self.counters.entry("stacks_dropped_queue_full").or_default() += 1;
+                }
+                return;
+            }
             Event::Forked { process, parent, .. } => Notice::Forked { process, parent },
-            Event::Execed { process, .. } => Notice::Execed { process },
+            Event::Execed { process, exec, .. } => {
+                self.stacks.forget(process, Some(exec));
+                Notice::Execed { process }
+            }
             Event::Exited { process, .. } => Notice::Exited { process },
-            Event::Stack(_) | Event::Task { .. } => return,
+            Event::Task { .. } => return,
         };
         self.discovery.notice(notice, now);
     }
@@ -328,6 +347,9 @@ impl Follower {
                 self.failed("rows_not_forgotten", &error);
             }
         }
+        for process in &garbage.processes {
+            self.stacks.forget(*process, None);
+        }
         self.discovery.tick(now);
         self.act();
         // On a node where processes begin all the time there may never be a moment without one to look at.
@@ -362,7 +384,9 @@ impl Follower {
                 counters.insert(name, count);
             }
         }
+        counters.extend(self.stacks.counters());
         let sizes = self.discovery.sizes();
+        let (stacks_waiting, stacks_max) = self.stacks.fill();
         let [sites, others] = self.kernel.totals.maps();
         let map = |name, entries: usize, capacity: u64| MapFacts {
             name,
@@ -397,6 +421,7 @@ impl Follower {
                 map("processes", sizes.processes, sizes.processes_max as u64),
                 map("executables", sizes.executables, sizes.executables_max as u64),
                 map("attachments", sizes.attachments, sizes.attachments_max as u64),
+                map("stacks_waiting", stacks_waiting, stacks_max as u64),
                 map("inspections_waiting", sizes.waiting, sizes.waiting_max as u64),
             ],
             cpu: usage.cpu,

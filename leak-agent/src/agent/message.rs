@@ -28,9 +28,8 @@ pub(super) struct Resolution {
     pub(super) process: ProcessKey,
     /// Its image.
     pub(super) exec: ExecId,
-    /// The numbers that mean this site: the one the stack was counted under, and the one that the next thread
-    /// of the same path will get.
-    pub(super) numbers: Vec<u64>,
+    /// The number: the one the stack was counted under, or the one that the next thread of the same path gets.
+    pub(super) number: u64,
     /// The site.
     pub(super) site: Arc<SiteInfo>,
 }

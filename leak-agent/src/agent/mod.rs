@@ -7,6 +7,7 @@ mod message;
 mod proc_only;
 mod ring;
 mod self_usage;
+mod stacks;
 
 pub use handle::{AgentHandle, StartError, Stop};
 pub use self_usage::SelfUsage;

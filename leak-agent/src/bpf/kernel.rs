@@ -54,8 +54,8 @@ pub(super) const HOOK: &str = "tokio_hook";
 pub struct Kernel {
     /// Totals per site.
     pub totals: Totals,
-    /// Learned frame sizes.
-    pub frames: Frames,
+    /// Learned frame sizes; taken by the thread that learns.
+    pub frames: Option<Frames>,
     /// The programs' counters.
     pub counters: Counters,
     /// The ring; taken by whoever drains it.
@@ -127,7 +127,7 @@ impl Kernel {
                 others: maps.take("OTHERS", limits.processes)?,
                 cpus,
             },
-            frames: Frames(maps.take("FRAMES", limits.sites)?),
+            frames: Some(Frames(maps.take("FRAMES", limits.sites)?)),
             counters: Counters {
                 map: maps.take("COUNTERS", 64)?,
                 cpus,
