@@ -162,7 +162,7 @@ fn is_gone(error: &io::Error) -> bool {
 /// The key of a living process as `/proc` gives it: the start time is cut to ticks, so the key is good for
 /// [`ProcessFiles`] only.
 #[cfg(test)]
-pub(super) fn key_of(tgid: u32) -> ProcessKey {
+pub(crate) fn key_of(tgid: u32) -> ProcessKey {
     let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).unwrap();
     ProcessKey {
         start_boottime: start_ticks(&stat).unwrap() * nanoseconds_per_tick(),

@@ -1,6 +1,7 @@
 //! Names: which function, file and line each frame of a stack belongs to.
 
 use super::bounded::Bounded;
+use super::maps::Mapping;
 use super::module::{Language, Symbols, file_identity};
 use super::table::{Module, ModuleCache, ModuleTable};
 use super::unwind::Unwound;
@@ -177,7 +178,7 @@ impl Batch {
                 index,
                 module: table
                     .mapping(lookup)
-                    .map(|mapping| mapping.file_name())
+                    .map(Mapping::file_name)
                     .filter(|name| !name.is_empty())
                     .map(str::to_owned),
                 id: None,
@@ -216,19 +217,30 @@ impl Batch {
         if file_identity(&file.metadata().ok()?) != module.file.identity {
             return None;
         }
-        let mut elf = Elf::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        elf.debug_syms = module.file.symbols == Symbols::Debug;
-        let names = self.symbolize(elf.clone(), vaddrs).or_else(|| {
-            // Damaged debug information must not cost the function names.
-            let retry = elf.debug_syms;
-            elf.debug_syms = false;
-            retry.then(|| self.symbolize(elf, vaddrs)).flatten()
-        });
-        drop(file);
-        names
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let table = self.symbolize(&path, false, vaddrs);
+        if module.file.symbols < Symbols::Debug {
+            return table;
+        }
+        // Damaged debug information must not cost the function names.
+        let Some(mut names) = self.symbolize(&path, true, vaddrs) else {
+            return table;
+        };
+        // Debug information may lack the path of a function (Rust's line tables do), the symbol never does.
+        for (names, table) in names.iter_mut().zip(table.into_iter().flatten()) {
+            match (names.last_mut(), table.into_iter().next()) {
+                (Some(outer), Some(symbol)) => outer.function = symbol.function,
+                (None, Some(symbol)) => names.push(symbol),
+                (_, None) => {}
+            }
+        }
+        Some(names)
     }
 
-    fn symbolize(&mut self, elf: Elf, vaddrs: &[u64]) -> Option<Vec<Vec<Name>>> {
+    /// One question to the reader of symbols, for one file: a question for many fails as a whole.
+    fn symbolize(&mut self, path: &str, debug: bool, vaddrs: &[u64]) -> Option<Vec<Vec<Name>>> {
+        let mut elf = Elf::new(path);
+        elf.debug_syms = debug;
         let source = Source::Elf(elf);
         // The file is other people's: should the reader panic over it, it is replaced.
         let result = catch_unwind(AssertUnwindSafe(|| {

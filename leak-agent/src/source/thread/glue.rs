@@ -111,7 +111,8 @@ pub(super) fn part(frame: &NamedFrame) -> Part {
     if let Some((_, library)) = POOL_FUNCTIONS.iter().find(|(name, _)| function.starts_with(name)) {
         return Part::Pool(library);
     }
-    let root = root(function);
+    let root = origin(frame).unwrap_or_else(|| root(function).to_owned());
+    let root = root.as_str();
     if STD.contains(&root) || module.starts_with("libstdc++.so") || module.starts_with("libc++") {
         return Part::Std;
     }
@@ -119,6 +120,42 @@ pub(super) fn part(frame: &NamedFrame) -> Part {
         Some((_, library)) => Part::Pool(library),
         None => Part::Program,
     }
+}
+
+/// The crate by the path of the source file, for functions whose name lacks a path: inlined ones in Rust's
+/// line tables.
+fn origin(frame: &NamedFrame) -> Option<String> {
+    let name = frame.name.as_ref()?;
+    let location = name.location.as_deref()?;
+    if has_path(&name.function) {
+        return None;
+    }
+    if location.contains("/library/std/src/") || location.contains("/library/core/src/") {
+        return Some("std".to_owned());
+    }
+    if location.contains("/library/alloc/src/") {
+        return Some("alloc".to_owned());
+    }
+    // ".cargo/registry/src/<index>/<crate>-<version>/src/lib.rs"
+    let (_, path) = location.split_once("/registry/src/")?;
+    let directory = path.split('/').nth(1)?;
+    let version = directory.match_indices('-').find(|(at, _)| {
+        let rest = directory.get(at + 1..).unwrap_or_default();
+        let number = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        number.len() < rest.len() && number.starts_with('.')
+    });
+    let end = version.map_or(directory.len(), |(at, _)| at);
+    Some(directory.get(..end)?.replace('-', "_"))
+}
+
+/// Whether a name says where it belongs: "a::b", but not "b<a::C>".
+pub(super) fn has_path(function: &str) -> bool {
+    let name = name_of(function);
+    name.starts_with('<')
+        || name
+            .split(['<', '('])
+            .next()
+            .is_some_and(|start| start.contains("::"))
 }
 
 fn is_libc(module: &str) -> bool {
@@ -254,6 +291,7 @@ pub(super) fn plain_path(function: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::symbolize::Name;
 
     /// Root segments of names as the demanglers print them.
     #[test]
@@ -290,6 +328,55 @@ mod tests {
         ];
         for (function, expected) in table {
             assert_eq!(root(function), expected, "{function}");
+        }
+    }
+
+    /// A function whose name lacks a path belongs to the crate that its file lies in.
+    #[test]
+    fn origin_of_names_without_a_path() {
+        let table = [
+            (
+                "spawn<app::F, ()>",
+                "/rustc/59807616/library/std/src/thread/functions.rs:131",
+                Some("std"),
+            ),
+            (
+                "call_once<fn(), ()>",
+                "/rustc/59807616/library/core/src/ops/function.rs:250",
+                Some("std"),
+            ),
+            (
+                "build<rayon_core::registry::DefaultSpawn>",
+                "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/rayon-core-1.13.0/src/lib.rs:257",
+                Some("rayon_core"),
+            ),
+            (
+                "b",
+                "/x/registry/src/idx/a-b-0.1.0-alpha-2/src/lib.rs:1",
+                Some("a_b"),
+            ),
+            ("start_one", "/home/me/app/src/main.rs:3", None),
+            (
+                "std::thread::spawn",
+                "/rustc/59807616/library/std/src/thread/functions.rs:131",
+                None,
+            ),
+            ("x", "/registry/src/", None),
+        ];
+        for (function, location, expected) in table {
+            let frame = NamedFrame {
+                index: 0,
+                module: Some("app".to_owned()),
+                id: None,
+                language: Language::Rust,
+                vaddr: 0,
+                name: Some(Name {
+                    function: function.to_owned(),
+                    location: Some(location.to_owned()),
+                    inlined: true,
+                }),
+            };
+            assert_eq!(origin(&frame).as_deref(), expected, "{function} {location}");
         }
     }
 

@@ -8,6 +8,7 @@ use crate::stack::table::Refresh;
 use crate::stack::{End, FrameLearner, ModuleCache, ModuleTable, RawStack, Reach, unwind};
 use crate::types::{ExecId, ProcessKey};
 use leak_agent_common::key::site::{RESERVED, TICKET};
+use leak_agent_common::settings::WALK_FRAMES;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
@@ -190,7 +191,9 @@ impl Batch<'_> {
             && !ranges.is_empty()
         {
             forgotten = state.learner.forget(&ranges);
-            state.sites.clear();
+            if !forgotten.is_empty() {
+                state.sites.clear();
+            }
         }
 
         let variable = state.learner.variable;
@@ -258,18 +261,16 @@ impl ImageState {
             return site.clone();
         };
         if known.id != site.id && !known.ambiguous {
-            let stop = match reach {
-                Reach::Wall(index) => frames.iter().rfind(|frame| frame.index == index),
-                _ => frames.iter().rfind(|frame| frame.index < WALKED),
+            let last = match reach {
+                Reach::Wall(index) => index,
+                _ => WALK_FRAMES - 1,
             };
+            let stop = frames.iter().rfind(|frame| frame.index <= last);
             *known = mixed(known, stop);
         }
         known.clone()
     }
 }
-
-/// The walk takes no more frames.
-const WALKED: usize = leak_agent_common::settings::WALK_FRAMES;
 
 /// Several sites that the kernel cannot tell apart: creation stacks look the same to it up to `stop`.
 fn mixed(first: &SiteInfo, stop: Option<&NamedFrame>) -> SiteInfo {
@@ -289,8 +290,193 @@ fn mixed(first: &SiteInfo, stop: Option<&NamedFrame>) -> SiteInfo {
         system: false,
         ambiguous: true,
         note: Some(format!(
-            "the kernel sees creation stacks only up to this frame, whose size varies; one of the sites is {}",
+            "the kernel recognises creation stacks only up to this frame; one of the sites is {}",
             first.name
         )),
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::process::{ProcessFiles, key_of};
+    use crate::types::ExecutableId;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    /// A program that waits in one system call of the C library, and the stack it waits with.
+    ///
+    /// The frame pointer is not known from outside; the code on this stack does not need it.
+    fn waiting_program() -> (Child, RawStack) {
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let key = key_of(child.id());
+        for _ in 0..1000 {
+            if let Some(stack) = waiting_stack(key) {
+                return (child, stack);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        panic!("the program does not come to wait");
+    }
+
+    fn waiting_stack(key: ProcessKey) -> Option<RawStack> {
+        // The number of the call (230 is clock_nanosleep), its six arguments, sp, pc.
+        let call = std::fs::read_to_string(format!("/proc/{}/syscall", key.tgid)).unwrap();
+        let fields: Vec<&str> = call.split_ascii_whitespace().collect();
+        if fields.first() != Some(&"230") {
+            return None;
+        }
+        let hex = |index: usize| u64::from_str_radix(fields[index].trim_start_matches("0x"), 16).unwrap();
+        let (sp, ip) = (hex(7), hex(8));
+        let start = sp & !1023;
+        let files = ProcessFiles::new(key);
+        let piece = |index: u64| files.memory(start + index * 1024, 1024);
+        Some(RawStack {
+            ip,
+            sp,
+            bp: 0,
+            start,
+            bytes: (0..16).map_while(piece).flatten().collect(),
+            cut: false,
+        })
+    }
+
+    fn resolved(outcome: Outcome) -> Resolved {
+        match outcome {
+            Outcome::Resolved(resolved) => *resolved,
+            Outcome::Gone => panic!("gone"),
+        }
+    }
+
+    /// A real stack of a real process leads into its executable; the same stack again teaches nothing and
+    /// gets the same number; and it is still resolved after the process is gone.
+    #[test]
+    fn resolver_of_a_living_process_names_its_executable() {
+        let (mut child, stack) = waiting_program();
+        let key = key_of(child.id());
+        let mut resolver = Resolver::new();
+        let first = resolved(resolver.resolve(key, ExecId(1), TICKET | 1, &stack));
+        assert!(first.complete, "{:#?}", first.stack);
+        assert!(
+            first.site.name.starts_with("sleep+0x")
+                || first.stack.iter().any(|line| line.contains("(sleep)"))
+        );
+        assert!(first.learned.len() >= 2 && first.learned.iter().any(|(_, size)| *size == 0));
+        let (number, shown) = first.number.clone().unwrap();
+        assert_eq!(shown, first.site);
+
+        let again = resolved(resolver.resolve(key, ExecId(1), number, &stack));
+        assert_eq!(
+            (again.learned, again.site.id.clone()),
+            (vec![], first.site.id.clone())
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let after = resolved(resolver.resolve(key, ExecId(1), number, &stack));
+        assert_eq!(after.site.id, first.site.id);
+        assert_eq!(resolver.counters().get("stacks_complete"), Some(&3));
+        assert_eq!(resolver.counters().get("stacks_renumbered"), None);
+
+        resolver.forget(key, None);
+        assert_eq!(resolver.resolve(key, ExecId(1), number, &stack), Outcome::Gone);
+    }
+
+    /// An `exec` makes a new image: nothing of the old one stays.
+    #[test]
+    fn resolver_after_exec_keeps_the_current_image_only() {
+        let key = key_of(std::process::id());
+        let stack = RawStack {
+            ip: 0,
+            sp: 0,
+            bp: 0,
+            start: 0,
+            bytes: Vec::new(),
+            cut: false,
+        };
+        let mut resolver = Resolver::new();
+        for exec in [1, 2] {
+            let unknown = resolved(resolver.resolve(key, ExecId(exec), TICKET, &stack));
+            assert_eq!(unknown.site.kind, "unknown");
+        }
+        resolver.forget(key, Some(ExecId(2)));
+        assert!(resolver.images.get(&(key, ExecId(1))).is_none());
+        assert!(resolver.images.get(&(key, ExecId(2))).is_some());
+    }
+
+    /// When two sites get one number, the number shows that it holds several, and goes on showing it.
+    #[test]
+    fn resolver_of_one_number_for_two_sites_marks_it_ambiguous() {
+        let key = key_of(std::process::id());
+        let mut state = ImageState {
+            table: ModuleTable::load(key).unwrap().unwrap(),
+            learner: FrameLearner::new(16),
+            sites: HashMap::new(),
+        };
+        let site = |name: &str| SiteInfo {
+            id: name.to_owned(),
+            ..unknown_creator(name)
+        };
+        let frames = [NamedFrame {
+            index: 1,
+            module: Some("app".to_owned()),
+            id: Some(ExecutableId::BuildId(vec![1; 20])),
+            language: crate::stack::module::Language::Other,
+            vaddr: 0x77,
+            name: None,
+        }];
+        let wall = Reach::Wall(1);
+        assert_eq!(state.given(9, &site("a"), wall, &frames), site("a"));
+        assert!(!state.given(9, &site("a"), wall, &frames).ambiguous);
+        let both = state.given(9, &site("b"), wall, &frames);
+        assert!(both.ambiguous);
+        assert_eq!(both.id, "0101010101010101:0x77");
+        assert_eq!(state.given(9, &site("a"), wall, &frames), both);
+        assert_eq!(state.given(8, &site("a"), wall, &frames), site("a"));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+        /// Random registers and bytes over the real modules of this process end in some site, soon.
+        #[test]
+        fn resolver_of_random_stacks_always_answers(
+            words in proptest::collection::vec((0_u8..4, proptest::prelude::any::<u64>()), 0..300),
+            bp in proptest::prelude::any::<u16>(),
+        ) {
+            let key = key_of(std::process::id());
+            let table = ModuleTable::load(key).unwrap().unwrap();
+            let code: Vec<_> = table.mappings().list.iter().filter(|map| map.inode != 0).collect();
+            let sp = 0x7000_0000_0000_u64;
+            // Most words point into code or into the stack itself.
+            let word = |(kind, value): (u8, u64)| match kind {
+                0 => value,
+                1 => sp + value % 4096,
+                _ => {
+                    let map = code[usize::try_from(value % 1000).unwrap() % code.len()];
+                    map.start + value % (map.end - map.start)
+                }
+            };
+            let words: Vec<u64> = words.into_iter().map(word).collect();
+            let stack = RawStack {
+                ip: words.first().copied().unwrap_or(0),
+                sp,
+                bp: sp + u64::from(bp) % 4096,
+                start: sp,
+                bytes: words.iter().flat_map(|word| word.to_le_bytes()).collect(),
+                cut: false,
+            };
+            let mut resolver = RANDOM.lock().unwrap();
+            let outcome = resolved(resolver.resolve(key, ExecId(0), TICKET, &stack));
+            proptest::prop_assert!(!outcome.site.name.is_empty());
+        }
+    }
+
+    static RANDOM: std::sync::LazyLock<std::sync::Mutex<Resolver>> =
+        std::sync::LazyLock::new(|| std::sync::Mutex::new(Resolver::new()));
 }
