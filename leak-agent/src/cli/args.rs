@@ -317,7 +317,8 @@ fn parse_ring(text: &str) -> Result<u32, String> {
 fn parse_stack(text: &str) -> Result<u32, String> {
     match parse_size(text) {
         Ok(size)
-            if (STACK_PIECE..=STACK_CAP).contains(&(size as usize)) && size as usize % STACK_PIECE == 0 =>
+            if (STACK_PIECE..=STACK_CAP).contains(&(size as usize))
+                && (size as usize).is_multiple_of(STACK_PIECE) =>
         {
             Ok(size)
         }

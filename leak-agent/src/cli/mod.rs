@@ -45,9 +45,9 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<u8, CliError> {
     let logs = logging::init(&cli.log);
     match cli.command {
-        Command::Run(args) => run::run(cli.agent, args),
-        Command::Report(args) => report::run(cli.agent, args),
-        Command::Top(args) => top::run(cli.agent, args, &logs),
+        Command::Run(args) => run::run(&cli.agent, &args),
+        Command::Report(args) => report::run(&cli.agent, &args),
+        Command::Top(args) => top::run(&cli.agent, &args, &logs),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man => documents::man(),
         Command::Document { what } => documents::generated(what),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// After this long the report is made of what is attached by then, and says so.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-pub(super) fn run(agent: AgentArgs, args: ReportArgs) -> Result<u8, CliError> {
+pub(super) fn run(agent: &AgentArgs, args: &ReportArgs) -> Result<u8, CliError> {
     let config = agent.config(&args.filter)?;
     let stop = signals::listen()?;
     let handle = agent::start(config.clone())?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub(super) fn run(agent: AgentArgs, args: RunArgs) -> Result<u8, CliError> {
+pub(super) fn run(agent: &AgentArgs, args: &RunArgs) -> Result<u8, CliError> {
     let config = agent.config(&args.filter)?;
     let stop = signals::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

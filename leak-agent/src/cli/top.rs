@@ -15,7 +15,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-pub(super) fn run(agent: AgentArgs, args: TopArgs, logs: &Logs) -> Result<u8, CliError> {
+pub(super) fn run(agent: &AgentArgs, args: &TopArgs, logs: &Logs) -> Result<u8, CliError> {
     let config = agent.config(&args.filter)?;
     let rounds = if args.once { Some(1) } else { args.batch };
     let stop = signals::listen()?;

@@ -217,7 +217,7 @@ impl State {
             Input::Escape | Input::Backspace => self.back(),
             Input::Up => self.go(model, |at, _| at.saturating_sub(1)),
             Input::Down => self.go(model, |at, _| at.saturating_add(1)),
-            Input::PageUp => self.go(model, |at, page| at.saturating_sub(page)),
+            Input::PageUp => self.go(model, usize::saturating_sub),
             Input::PageDown => self.go(model, usize::saturating_add),
             Input::Home => self.go(model, |_, _| 0),
             Input::End => self.go(model, |_, _| usize::MAX),

@@ -13,7 +13,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table, TableState};
 
 /// Columns of the trend.
-const TREND: usize = 12;
+const TREND: u16 = 12;
 /// Below this width the columns that can be missed are left out.
 const NARROW: u16 = 80;
 /// From this width on, the path is shown.
@@ -85,7 +85,7 @@ const STATE: Column = Column {
 };
 const TRENDS: Column = Column {
     title: "TREND",
-    width: TREND as u16,
+    width: TREND,
     sort: None,
     right: false,
     cell: |row, width| sparkline(&row.trend, width),
