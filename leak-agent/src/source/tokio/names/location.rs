@@ -114,16 +114,24 @@ pub(super) struct Found<'data> {
     pub(super) outer: bool,
 }
 
-/// Reads panic locations; remembers which functions panic with [`RESUMED`].
-pub(super) struct Locations {
+/// What one function says: the locations it loads, at depth 0, and what it calls, each in order of the code.
+#[derive(Default)]
+struct Said<'data> {
+    found: Vec<Found<'data>>,
+    calls: Vec<u64>,
+}
+
+/// Reads panic locations; remembers those of each function, and which functions panic with [`RESUMED`].
+pub(super) struct Locations<'data> {
     /// Addresses of the text, wherever the linker put a copy.
     texts: Vec<u64>,
     panics: HashMap<u64, bool>,
+    said: HashMap<u64, Rc<Said<'data>>>,
 }
 
-impl Locations {
+impl<'data> Locations<'data> {
     /// One search through the image's data.
-    pub(super) fn new(code: &Code<'_, '_>) -> Self {
+    pub(super) fn new(code: &Code<'_, 'data>) -> Self {
         let mut texts = Vec::new();
         for segment in code.image.segments() {
             texts.extend(
@@ -135,12 +143,13 @@ impl Locations {
         Self {
             texts,
             panics: HashMap::new(),
+            said: HashMap::new(),
         }
     }
 
     /// The locations that `start` and the functions it calls, up to `max_depth` calls away, load; nearest first,
     /// in order of the code. Visits at most `max_visits` functions.
-    pub(super) fn reached<'data>(
+    pub(super) fn reached(
         &mut self,
         code: &mut Code<'_, 'data>,
         start: u64,
@@ -151,49 +160,73 @@ impl Locations {
         let mut queue = VecDeque::from([(start, 0)]);
         let mut found: Vec<Found<'data>> = Vec::new();
         while let Some((function, depth)) = queue.pop_front() {
-            let steps: Rc<[(u64, Step)]> = code.steps(function);
-            let first = found.len();
-            let mut places = Vec::new();
-            let mut last = None;
-            for &(at, step) in steps.iter() {
-                match step {
-                    Step::Load(address) => {
-                        if let Some(location) = read(code, address) {
-                            last = Some(found.len());
-                            places.push(at);
-                            found.push(Found {
-                                location,
-                                depth,
-                                body: false,
-                                outer: false,
-                            });
-                        }
-                    }
-                    Step::Call(target) => {
-                        if let Some(load) = last.take().and_then(|last| found.get_mut(last)) {
-                            load.body = self.is_resumed_panic(code, target);
-                        }
-                        if depth < max_depth && seen.len() < max_visits && seen.insert(target) {
-                            queue.push_back((target, depth.saturating_add(1)));
-                        }
-                    }
-                    // The panics of several coroutines in one function share the call.
-                    Step::Jump(to) => {
-                        let after = steps.partition_point(|(at, _)| *at < to);
-                        if let Some(load) = last.take().and_then(|last| found.get_mut(last))
-                            && let Some((_, Step::Call(target))) = steps.get(after)
-                        {
-                            load.body = self.is_resumed_panic(code, *target);
-                        }
-                    }
-                }
+            let said = self.said(code, function);
+            found.extend(said.found.iter().map(|found| Found { depth, ..*found }));
+            if depth >= max_depth {
+                continue;
             }
-            let own = found.get_mut(first..).unwrap_or_default();
-            if let Some(outer) = outermost(code, &steps, &places, own).and_then(|outer| own.get_mut(outer)) {
-                outer.outer = true;
+            for &target in &said.calls {
+                if seen.len() < max_visits && seen.insert(target) {
+                    queue.push_back((target, depth.saturating_add(1)));
+                }
             }
         }
         found
+    }
+
+    /// What the function says, read once.
+    fn said(&mut self, code: &mut Code<'_, 'data>, function: u64) -> Rc<Said<'data>> {
+        if let Some(said) = self.said.get(&function) {
+            return Rc::clone(said);
+        }
+        let said = Rc::new(self.read_function(code, function));
+        self.said.insert(function, Rc::clone(&said));
+        said
+    }
+
+    fn read_function(&mut self, code: &mut Code<'_, 'data>, function: u64) -> Said<'data> {
+        let steps: Rc<[(u64, Step)]> = code.steps(function);
+        let mut said = Said::default();
+        let mut places = Vec::new();
+        let mut last = None;
+        for &(at, step) in steps.iter() {
+            match step {
+                Step::Load(address) => {
+                    if let Some(location) = read(code, address) {
+                        last = Some(said.found.len());
+                        places.push(at);
+                        said.found.push(Found {
+                            location,
+                            depth: 0,
+                            body: false,
+                            outer: false,
+                        });
+                    }
+                }
+                Step::Call(target) => {
+                    if let Some(load) = last.take().and_then(|last| said.found.get_mut(last)) {
+                        load.body = self.is_resumed_panic(code, target);
+                    }
+                    said.calls.push(target);
+                }
+                // The panics of several coroutines in one function share the call.
+                Step::Jump(to) => {
+                    let after = steps.partition_point(|(at, _)| *at < to);
+                    if let Some(load) = last.take().and_then(|last| said.found.get_mut(last))
+                        && let Some((_, Step::Call(target))) = steps.get(after)
+                    {
+                        load.body = self.is_resumed_panic(code, *target);
+                    }
+                }
+            }
+        }
+        let outer = outermost(code, &steps, &places, &said.found);
+        if let Some(outer) = outer.and_then(|outer| said.found.get_mut(outer)) {
+            outer.outer = true;
+        }
+        let mut once = HashSet::new();
+        said.calls.retain(|target| once.insert(*target));
+        said
     }
 
     /// Whether the function does nothing but panic with [`RESUMED`].

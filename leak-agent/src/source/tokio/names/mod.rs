@@ -6,6 +6,7 @@
 
 mod code;
 mod demangle;
+mod local;
 mod location;
 mod place;
 mod symbols;
@@ -17,6 +18,7 @@ use crate::source::SiteInfo;
 use crate::types::ExecutableId;
 use code::Code;
 use demangle::{Pretty, pretty};
+use local::Schedulers;
 use location::Locations;
 use place::{Place, place};
 use symbols::{Named, Symbols};
@@ -43,10 +45,14 @@ pub fn describe(
     let named = symbols.name_all(&mut code, vtables);
     let workers = Workers::new(&code);
     let mut locations = Locations::new(&code);
+    let mut schedulers = Schedulers::default();
     let mut sites = Vec::with_capacity(vtables.len());
     for (vtable, named) in vtables.iter().zip(named) {
         let facts = Facts {
             pretty: named.futures.first().map(|future| pretty(future)),
+            local: named
+                .local
+                .or_else(|| schedulers.is_local(&mut locations, &mut code, vtable)),
             place: place(&mut locations, &mut code, vtable),
             worker: workers.is_worker(&mut code, vtable),
             unread: code.exhausted(),
@@ -62,6 +68,8 @@ struct Facts<'data> {
     named: Named,
     pretty: Option<Pretty>,
     place: Place<'data>,
+    /// It runs on a `LocalSet`; `None` = not known.
+    local: Option<bool>,
     /// The code is that of a worker's loop.
     worker: bool,
     /// Code was left unread.
@@ -92,7 +100,7 @@ impl Facts<'_> {
             (None, Some(location)) => location.clone(),
             (None, None) => id.clone(),
         };
-        let kind = match (vtable.class(), self.named.local) {
+        let kind = match (vtable.class(), self.local) {
             (Class::Async | Class::Unknown, Some(true)) => "local",
             (class, _) => class.label(),
         };

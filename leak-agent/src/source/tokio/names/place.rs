@@ -26,7 +26,7 @@ pub(super) struct Place<'data> {
 
 /// The place of the vtable's task.
 pub(super) fn place<'data>(
-    locations: &mut Locations,
+    locations: &mut Locations<'data>,
     code: &mut Code<'_, 'data>,
     vtable: &TaskVtable,
 ) -> Place<'data> {
@@ -85,9 +85,6 @@ mod tests {
             outer: false,
         }
     }
-
-    const TOKIO: &str =
-        "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.1/src/signal/unix.rs";
 
     const HYPER: &str = "/c/registry/src/index.crates.io-1949cf8c6b5b557f/hyper-1.6.0/src/client.rs";
     const INTERVAL: &str =
