@@ -5,8 +5,17 @@
     reason = "this program talks to a person"
 )]
 
+mod ci;
 mod command;
+mod docs;
 mod ebpf;
+mod fuzz;
+mod licences;
+mod lint;
+mod setup;
+mod suite;
+mod summary;
+mod test;
 mod workspace;
 
 use clap::Parser;
@@ -17,6 +26,20 @@ use clap::Parser;
 enum Task {
     /// Build the BPF object that is committed under leak-agent/bpf, or check that it is what the sources say
     BuildEbpf(ebpf::Options),
+    /// Run every test, as root: unit, documentation, layers, end to end, BPF object, licences, fuzz targets
+    Test(test::Options),
+    /// Check form, clippy and documentation of everything
+    Lint,
+    /// Write docs/METRICS.md and docs/report.schema.json from the code
+    Docs(docs::Options),
+    /// Feed the parsers of untrusted input with hostile input
+    Fuzz(fuzz::Options),
+    /// Check the licences and sources of all dependencies against deny.toml
+    Licences,
+    /// Install the tools that the other tasks need (Debian, as root)
+    Setup,
+    /// What CI runs: setup, lint and test, with one closing line
+    Ci(test::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -25,9 +48,18 @@ fn main() -> std::process::ExitCode {
     }
     let result = match Task::parse() {
         Task::BuildEbpf(options) => ebpf::main(&options),
+        Task::Test(options) => test::main(&options),
+        Task::Lint => lint::main(),
+        Task::Docs(options) => docs::main(&options),
+        Task::Fuzz(options) => fuzz::main(&options),
+        Task::Licences => licences::main(),
+        Task::Setup => setup::main(),
+        Task::Ci(options) => ci::main(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        // The task itself has closed with a line that is to stay the last.
+        Err(error) if error.is::<summary::Failed>() => std::process::ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             std::process::ExitCode::FAILURE

@@ -5,7 +5,7 @@ mod object_file;
 mod toolchain;
 mod wrapper;
 
-use toolchain::Toolchain;
+pub(crate) use toolchain::Toolchain;
 pub(crate) use wrapper::run as run_as_rustc_wrapper;
 
 use crate::command::{self, step};
@@ -74,7 +74,43 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-fn check() -> Result<()> {
+/// Checks that the committed object is what the sources say, by building it again.
+///
+/// # Errors
+///
+/// It is not, or there is no toolchain to build it with.
+pub(crate) fn check() -> Result<()> {
+    let root = workspace::root();
+    let (manifest, committed) = check_sources()?;
+    let toolchain =
+        Toolchain::find().context("the object belongs to the sources, but could not be rebuilt")?;
+    step(&format!("rebuild it with {toolchain}"));
+    let rebuilt = compile(&toolchain, &root)?;
+    let other_tools = toolchain::differences(&toolchain.versions, &manifest.tools);
+    if !other_tools.is_empty() {
+        println!("    other tools than the manifest's, so the bytes may differ:");
+        other_tools.iter().for_each(|line| println!("    {line}"));
+        return load(&rebuilt);
+    }
+    if rebuilt != committed {
+        let kept = workspace::target("bpf").join("rebuilt.bpf.o");
+        std::fs::write(&kept, &rebuilt).with_context(|| format!("writing {}", kept.display()))?;
+        bail!(
+            "the same tools and sources gave another object than {OBJECT}; it is in {}",
+            kept.display()
+        );
+    }
+    println!("    equal, byte for byte ({} bytes)", committed.len());
+    Ok(())
+}
+
+/// Checks the committed object as far as it goes without a toolchain: it is the manifest's, and the manifest's
+/// sources are those here.
+///
+/// # Errors
+///
+/// It is not, or a file cannot be read.
+pub(crate) fn check_sources() -> Result<(Manifest, Vec<u8>)> {
     let root = workspace::root();
     let manifest = Manifest::read(&root.join(MANIFEST))?;
     let path = root.join(OBJECT);
@@ -97,27 +133,26 @@ fn check() -> Result<()> {
             wrong.join("\n  - ")
         );
     }
+    Ok((manifest, committed))
+}
 
-    let toolchain =
-        Toolchain::find().context("the object belongs to the sources, but could not be rebuilt")?;
-    step(&format!("rebuild it with {toolchain}"));
-    let rebuilt = compile(&toolchain, &root)?;
-    let other_tools = toolchain::differences(&toolchain.versions, &manifest.tools);
-    if !other_tools.is_empty() {
-        println!("    other tools than the manifest's, so the bytes may differ:");
-        other_tools.iter().for_each(|line| println!("    {line}"));
-        return load(&rebuilt);
-    }
-    if rebuilt != committed {
-        let kept = workspace::target("bpf").join("rebuilt.bpf.o");
-        std::fs::write(&kept, &rebuilt).with_context(|| format!("writing {}", kept.display()))?;
-        bail!(
-            "the same tools and sources gave another object than {OBJECT}; it is in {}",
-            kept.display()
-        );
-    }
-    println!("    equal, byte for byte ({} bytes)", committed.len());
-    Ok(())
+/// Runs clippy on the BPF programs, or the compiler if the toolchain has no clippy; warnings are errors.
+///
+/// # Errors
+///
+/// There are warnings.
+pub(crate) fn lint(toolchain: &Toolchain) -> Result<()> {
+    let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+    flags.push("-Dwarnings".to_owned());
+    command::run(
+        toolchain
+            .clippy(&flags)
+            .current_dir(workspace::root().join(CRATE))
+            .args(["--release", "--locked"])
+            .args(toolchain.build_args())
+            .arg("--target-dir")
+            .arg(workspace::target("bpf-lint")),
+    )
 }
 
 /// Has the agent's own loader load an object into the kernel, when the bytes cannot be compared.

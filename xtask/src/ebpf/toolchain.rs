@@ -123,6 +123,27 @@ impl Toolchain {
         command
     }
 
+    /// `cargo clippy` of this toolchain, or `cargo check` if it has no clippy.
+    pub(crate) fn clippy(&self, flags: &[String]) -> Command {
+        let plain = self.cargo(flags);
+        let clippy = self.cargo.with_file_name("cargo-clippy");
+        if !clippy.is_file() {
+            let mut check = plain;
+            check.arg("check");
+            return check;
+        }
+        // Started by its path: cargo itself would prefer the one that rustup has put into cargo's folder.
+        let mut command = Command::new(clippy);
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("CARGO", &self.cargo).arg("clippy");
+        command
+    }
+
     /// The arguments of `cargo build` that this toolchain needs.
     pub(crate) fn build_args(&self) -> &'static [&'static str] {
         match self.core {
