@@ -4,7 +4,7 @@ use crate::{command, workspace};
 use anyhow::{Context as _, Result, bail};
 
 /// The fuzz targets: one program each in fuzz/.
-pub(crate) const TARGETS: &[&str] = &["record_decode", "tokio_inspect"];
+pub(crate) const TARGETS: &[&str] = &["record_decode", "maps", "elf_facts", "module_file", "tokio_inspect"];
 
 /// Instruments the code for libFuzzer; what cargo-fuzz passes, minus what needs nightly.
 const FLAGS: &[&str] = &[
@@ -13,7 +13,6 @@ const FLAGS: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Ccodegen-units=1",
     "-Cdebug-assertions=yes",
     "-Coverflow-checks=yes",
     "--cfg=fuzzing",
