@@ -4,7 +4,13 @@ use crate::{command, workspace};
 use anyhow::{Context as _, Result, bail};
 
 /// The fuzz targets: one program each in fuzz/.
-pub(crate) const TARGETS: &[&str] = &["record_decode", "maps", "elf_facts", "module_file", "tokio_inspect"];
+pub(crate) const TARGETS: &[&str] = &[
+    "record_decode",
+    "maps",
+    "elf_facts",
+    "module_file",
+    "tokio_inspect",
+];
 
 /// Instruments the code for libFuzzer; what cargo-fuzz passes, minus what needs nightly.
 const FLAGS: &[&str] = &[
@@ -61,6 +67,7 @@ pub(crate) fn run(target: &str, seconds: u32) -> Result<()> {
         command::cargo()
             .current_dir(&fuzz)
             .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"))
+            // Not `--locked`: a dependency that the agent gained is added to the lock file here.
             // With a target given, build scripts and macros are left without instrumentation.
             .args([
                 "build",

@@ -23,7 +23,7 @@ pub(crate) fn main() -> Result<()> {
     let mut wrong = Vec::new();
     let mut seen = 0;
     let mut used = BTreeSet::new();
-    for manifest in ["Cargo.toml", "leak-agent-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "leak-agent-ebpf/Cargo.toml"] {
         let json = command::output(
             command::cargo()
                 .args(["metadata", "--format-version=1", "--locked", "--manifest-path"])
