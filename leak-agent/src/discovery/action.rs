@@ -59,7 +59,8 @@ pub enum Action {
         /// Path of its executable, as it sees it; `None` = not permitted.
         exe: Option<String>,
     },
-    /// Attach this plan to this file, then call [`super::Discovery::attached`].
+    /// Attach this plan to this file, then call [`super::Discovery::attached`], at once or later. Until then it is
+    /// neither detached nor attached again.
     Attach {
         /// Names it from now on.
         attachment: AttachmentKey,

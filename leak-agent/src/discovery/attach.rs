@@ -31,7 +31,7 @@ impl Discovery {
             return;
         };
         if *link != Link::Attaching {
-            return; // it was let go meanwhile
+            return; // nobody asked
         }
         *link = match result {
             Ok(()) => Link::Attached,
@@ -331,7 +331,7 @@ impl Discovery {
                 continue;
             };
             for (plan, link) in verdict.plans.iter().zip(links.iter_mut()) {
-                if matches!(link, Link::Attached | Link::Attaching) {
+                if *link == Link::Attached {
                     self.attachments = self.attachments.saturating_sub(1);
                     self.actions.push_back(Action::Detach {
                         attachment: AttachmentKey {

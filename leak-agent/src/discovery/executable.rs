@@ -126,7 +126,12 @@ impl Executables {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        let idle = !entry.in_use() && matches!(entry.stage, Stage::Known { .. }) && entry.needed();
+        // What is being attached is kept until that has ended: its answer must not meet a later attachment.
+        let settled = match &entry.stage {
+            Stage::Waiting => false,
+            Stage::Known { links, .. } => !links.contains(&Link::Attaching),
+        };
+        let idle = !entry.in_use() && settled && entry.needed();
         match (idle, entry.unused) {
             (true, None) => {
                 entry.unused = Some(now);

@@ -310,6 +310,17 @@ pub fn processes() -> Result<Vec<ProcessId>, ProcError> {
     Ok(process_ids()?.into_iter().filter_map(read).collect())
 }
 
+/// What `/` is for the machine, as this process sees it: `/proc/1/root` if it lives in another mount namespace than the
+/// machine's first process (a container with the host's pids), else `/`.
+#[must_use]
+pub fn host_root() -> PathBuf {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    match (namespace("1"), namespace("self")) {
+        (Some(first), Some(own)) if first != own => PathBuf::from("/proc/1/root"),
+        _ => PathBuf::from("/"),
+    }
+}
+
 /// The process that has this pid now; `None` = no process has.
 ///
 /// # Errors
@@ -484,6 +495,12 @@ mod tests {
         assert_eq!(StartTicks::of(&key(7 * tick)), StartTicks(7));
         assert_eq!(StartTicks::of(&key(8 * tick - 1)), StartTicks(7));
         assert_eq!(StartTicks(7).begins(), BootTime(7 * tick));
+    }
+
+    /// The host's root, seen from here, has this machine's `/proc` in it.
+    #[test]
+    fn host_root_is_a_root() {
+        assert!(host_root().join("proc/self").exists());
     }
 
     proptest! {
