@@ -22,7 +22,7 @@ use crate::engine::{Engine, KernelRuntime, Snapshot};
 use crate::event::Event;
 use crate::report::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness, Report};
 use crate::source;
-use crate::sys::clock;
+use crate::sys::{clock, proc};
 use crate::types::{BootTime, PlanId};
 use leak_agent_common::counter::Counter;
 use std::collections::{BTreeMap, HashMap};
@@ -91,6 +91,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
             exes: config.exes.clone(),
             own: (!config.follow_self).then(std::process::id),
         },
+        host_root: proc::host_root(),
         processes_max: config.max_processes as usize,
         ..Settings::default()
     };
@@ -384,6 +385,7 @@ impl Follower {
                 counters.insert(name, count);
             }
         }
+        counters.insert("pool_substitutes", self.pool.substitutes());
         counters.extend(self.stacks.counters());
         let sizes = self.discovery.sizes();
         let (stacks_waiting, stacks_max) = self.stacks.fill();
