@@ -3,7 +3,10 @@
 //! A listing lives as long as one question about one function; nothing decoded is kept for the whole file.
 
 use crate::elf::{Function, Image, Pointers};
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
+    OpKind, Register,
+};
 
 /// Code of one function, bytes. The largest seen in a shipped executable has 0.4 MB.
 pub(super) const MAX_FUNCTION_BYTES: u64 = 4 << 20;
@@ -11,6 +14,8 @@ pub(super) const MAX_FUNCTION_BYTES: u64 = 4 << 20;
 pub(super) const MAX_DECODED: u64 = 100 << 20;
 /// Targets read per jump table.
 const MAX_TABLE: u64 = 4096;
+/// How far before a call through a register the register's load is looked for, instructions.
+const REGISTER_WINDOW: usize = 4096;
 /// How far before an indirect jump its table's address is looked for, instructions.
 const TABLE_WINDOW: usize = 64;
 
@@ -80,6 +85,41 @@ impl Listing {
         self.instructions
             .binary_search_by_key(&vaddr, Instruction::ip)
             .ok()
+    }
+}
+
+impl Listing {
+    /// Where a call or jump leads if the file says it: directly, through a relocated slot, or through a register
+    /// that the nearest instruction before to write it loads from such a slot.
+    #[must_use]
+    pub(super) fn callee(&self, index: usize, pointers: &Pointers) -> Option<u64> {
+        let instruction = self.instructions.get(index)?;
+        let indirect = matches!(
+            instruction.flow_control(),
+            FlowControl::IndirectCall | FlowControl::IndirectBranch
+        );
+        if !indirect || instruction.op0_kind() != OpKind::Register {
+            return branch_target(instruction, pointers);
+        }
+        let register = instruction.op0_register();
+        let mut infos = InstructionInfoFactory::new();
+        // A pop on the way restores the register at another exit of the function.
+        let load = self.instructions[..index]
+            .iter()
+            .rev()
+            .take(REGISTER_WINDOW)
+            .filter(|before| before.mnemonic() != Mnemonic::Pop)
+            .find(|before| {
+                infos.info(before).used_registers().iter().any(|used| {
+                    used.register().full_register() == register
+                        && !matches!(
+                            used.access(),
+                            OpAccess::Read | OpAccess::CondRead | OpAccess::None
+                        )
+                })
+            })?;
+        (load.mnemonic() == Mnemonic::Mov && load.is_ip_rel_memory_operand())
+            .then(|| pointers.target(load.ip_rel_memory_address()))?
     }
 }
 

@@ -4,7 +4,7 @@
 //! only do as a compare-exchange loop: `xor r, 3; lock cmpxchg [header], r; jne`. The loop is inlined here and
 //! shared there, so every loop that the `poll` or `shutdown` code of a vtable reaches is hooked, behind its exit.
 
-use super::code::{Budget, Flow, Listing, branch_target, direct_target};
+use super::code::{Budget, Flow, Listing, direct_target};
 use super::scan::Scan;
 use super::snap::{Calls, Probing, Snapper};
 use super::vtable::TaskVtable;
@@ -191,10 +191,8 @@ impl Search<'_> {
         let Some(listing) = self.listing(index, budget) else {
             return Vec::new();
         };
-        let mut called: Vec<u32> = listing
-            .instructions
-            .iter()
-            .filter_map(|instruction| branch_target(instruction, self.pointers))
+        let mut called: Vec<u32> = (0..listing.instructions.len())
+            .filter_map(|at| listing.callee(at, self.pointers))
             .filter_map(|target| u32::try_from(self.functions.starting(target)?).ok())
             .collect();
         called.sort_unstable();
@@ -226,8 +224,8 @@ impl Search<'_> {
             let Some(listing) = self.listing(caller, budget) else {
                 continue;
             };
-            for instruction in &listing.instructions {
-                if branch_target(instruction, self.pointers) == Some(start) {
+            for (at, instruction) in listing.instructions.iter().enumerate() {
+                if listing.callee(at, self.pointers) == Some(start) {
                     let bytes = self.image.bytes(instruction.ip(), instruction.len());
                     points.push(FinishPoint {
                         vaddr: instruction.ip(),

@@ -5,6 +5,7 @@
 //! may hold. Joins unite, so "may hold something else as well" is part of the set.
 
 use super::code::{Flow, Listing, direct_target, never_falls_through};
+use super::frame::Frame;
 use super::snap::callee_saved;
 use iced_x86::{
     Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
@@ -17,8 +18,6 @@ pub(super) const MAX_ORIGINS: usize = 127;
 const MAX_PLACES: usize = 256;
 /// Visits of instructions per function, times its instructions.
 const MAX_ROUNDS: u64 = 64;
-/// Instructions at the start of a function among which a frame pointer is set up.
-const PROLOGUE: usize = 24;
 
 /// A set of loads of vtable addresses (by number), and possibly "something else".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -111,14 +110,22 @@ pub(super) struct Origin {
     pub(super) lane: u8,
 }
 
-/// Follows the loads, given by their instructions.
+/// Follows the loads, given by their instructions. `is_built` says of a store (instruction, bytes behind its
+/// operand's address) that it writes into a header built in the frame: the value is then not followed further.
 #[must_use]
-pub(super) fn follow(listing: &Listing, flow: &Flow, origins: &BTreeMap<usize, Origin>) -> Uses {
+pub(super) fn follow(
+    listing: &Listing,
+    flow: &Flow,
+    frame: &Frame,
+    origins: &BTreeMap<usize, Origin>,
+    is_built: &dyn Fn(usize, u8) -> bool,
+) -> Uses {
     let mut walk = Walk {
         listing,
         flow,
         origins,
-        frame_pointer: has_frame_pointer(listing),
+        frame,
+        is_built,
         infos: InstructionInfoFactory::new(),
         uses: Uses::default(),
     };
@@ -126,23 +133,12 @@ pub(super) fn follow(listing: &Listing, flow: &Flow, origins: &BTreeMap<usize, O
     walk.uses
 }
 
-/// Whether rbp addresses the frame: it is set from rsp near the start.
-fn has_frame_pointer(listing: &Listing) -> bool {
-    listing.instructions.iter().take(PROLOGUE).any(|instruction| {
-        let from_rsp = match instruction.mnemonic() {
-            Mnemonic::Mov => instruction.op1_register() == Register::RSP,
-            Mnemonic::Lea => instruction.memory_base() == Register::RSP,
-            _ => false,
-        };
-        from_rsp && instruction.op0_register() == Register::RBP
-    })
-}
-
 struct Walk<'a> {
     listing: &'a Listing,
     flow: &'a Flow,
     origins: &'a BTreeMap<usize, Origin>,
-    frame_pointer: bool,
+    frame: &'a Frame,
+    is_built: &'a dyn Fn(usize, u8) -> bool,
     infos: InstructionInfoFactory,
     uses: Uses,
 }
@@ -235,7 +231,7 @@ impl Walk<'_> {
             _ => {}
         }
         self.stores(index, instruction, state);
-        let moved = self.moved(instruction, state);
+        let moved = self.moved(index, instruction, state);
         self.kill(instruction, state);
         for (place, origins) in moved {
             state.insert(place, origins);
@@ -295,10 +291,14 @@ impl Walk<'_> {
         ] {
             self.arrive(index, Use::Argument(register), Place::Register(register), state);
         }
+        let passed = self.frame.passed(self.listing, index);
         state.retain(|place, _| match place {
             Place::Register(register) => callee_saved(*register),
             Place::Lane(..) => false,
-            Place::Slot(..) => true,
+            Place::Slot(base, at) => {
+                let below = passed.iter().any(|(other, start)| other == base && start <= at);
+                !below || self.frame.is_spill((*base, *at))
+            }
         });
     }
 
@@ -313,7 +313,9 @@ impl Walk<'_> {
                     Place::Register(register) => Some(register),
                     _ => None,
                 };
-                let slot = self.slot(instruction, i64::from(ahead));
+                let slot = self
+                    .slot(instruction, i64::from(ahead))
+                    .filter(|_| !(self.is_built)(index, ahead));
                 self.record(
                     index,
                     Use::Store {
@@ -328,11 +330,11 @@ impl Walk<'_> {
     }
 
     /// What the instruction moves: the places that hold vtable addresses behind it, of those it writes.
-    fn moved(&mut self, instruction: &Instruction, state: &State) -> Vec<(Place, Origins)> {
+    fn moved(&mut self, index: usize, instruction: &Instruction, state: &State) -> Vec<(Place, Origins)> {
         if instruction.op0_kind() == OpKind::Memory {
-            let kept: Vec<(u8, Place)> = stored(instruction);
-            return kept
+            return stored(instruction)
                 .into_iter()
+                .filter(|(ahead, _)| !(self.is_built)(index, *ahead))
                 .filter_map(|(ahead, source)| {
                     let slot = self.slot(instruction, i64::from(ahead))?;
                     Some((slot, *state.get(&source)?))
@@ -635,11 +637,8 @@ impl Walk<'_> {
 
     /// The slot of the frame that is `ahead` bytes behind what the memory operand addresses.
     fn slot(&self, instruction: &Instruction, ahead: i64) -> Option<Place> {
-        let base = instruction.memory_base();
-        let frame = base == Register::RSP || (base == Register::RBP && self.frame_pointer);
-        let plain = instruction.memory_index() == Register::None;
-        let at = instruction.memory_displacement64().cast_signed();
-        (frame && plain).then(|| Place::Slot(base, at.wrapping_add(ahead)))
+        let (base, at) = self.frame.place(instruction)?;
+        Some(Place::Slot(base, at.wrapping_add(ahead)))
     }
 }
 

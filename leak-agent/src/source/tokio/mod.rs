@@ -3,6 +3,7 @@
 mod code;
 mod finish;
 mod flow;
+mod frame;
 pub mod names;
 mod plan;
 mod scan;

@@ -180,6 +180,7 @@ impl<'a> Planner<'a> {
             pointers: self.pointers,
             scan,
             vtables: &vtables,
+            field: self.field(),
             slots,
         }
         .run(&mut budget);
@@ -187,6 +188,11 @@ impl<'a> Planner<'a> {
             return unsupported("its code is too large to be looked through".to_owned());
         }
         self.assemble(&vtables, &finishes, &spawns)
+    }
+
+    /// Offset of the vtable pointer in a header, bytes.
+    fn field(&self) -> u32 {
+        self.version.map_or(0x10, Version::vtable_field)
     }
 
     /// No task of any vtable is seen to finish.
@@ -235,7 +241,7 @@ impl<'a> Planner<'a> {
             }
         }
         gaps.extend(self.gaps());
-        let field = self.version.map_or(0x10, Version::vtable_field);
+        let field = self.field();
         let mut points: BTreeMap<u64, PlanPoint> = BTreeMap::new();
         let mut add = |vaddr: u64, role: Role, site: PointSite, emulated: bool| {
             let vaddr = Vaddr(vaddr);

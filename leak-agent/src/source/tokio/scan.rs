@@ -145,11 +145,9 @@ impl Pass<'_> {
                         self.scan.overflow = true;
                     }
                 }
-                [0xff, 0x15 | 0x25, ..] => {
-                    if let Some(target) = self.relative(at + 2).and_then(|slot| self.pointers.target(slot)) {
-                        self.call(target);
-                    }
-                }
+                [0xff, 0x15 | 0x25, ..] => self.slot(at + 2),
+                // mov r64,[rip+slot], for a call through the register
+                [0x48 | 0x4c, 0x8b, modrm, ..] if modrm & 0xc7 == 0x05 => self.slot(at + 3),
                 _ => {}
             }
             // Any operand [rip+x]: modrm with mod 0 and rm 5.
@@ -175,6 +173,13 @@ impl Pass<'_> {
 
     fn branch(&mut self, at: usize) {
         if let Some(target) = self.relative(at) {
+            self.call(target);
+        }
+    }
+
+    /// A function whose address a relocated slot holds.
+    fn slot(&mut self, at: usize) {
+        if let Some(target) = self.relative(at).and_then(|slot| self.pointers.target(slot)) {
             self.call(target);
         }
     }

@@ -38,6 +38,7 @@ pub(super) fn probing(bytes: &[u8]) -> Probing {
         [0xe8 | 0xe9, _, _, _, _] | [0xeb | 0x70..=0x7f, _] | [0x90] => Probing::Emulated,
         [0x0f, 0x80..=0x8f, _, _, _, _] => Probing::Emulated,
         [0x50..=0x57] | [0x41, 0x50..=0x57] => Probing::Emulated,
+        [0x67, 0xe8, _, _, _, _] => Probing::Emulated, // what linkers make of `call [rip+slot]`
         [] => Probing::Refused,
         _ => other(bytes),
     }
@@ -287,6 +288,7 @@ mod tests {
         use Probing::{Emulated, Refused, SingleStep};
         let cases: &[(&[u8], Probing)] = &[
             (&[0xe8, 1, 2, 3, 4], Emulated),                           // call rel32
+            (&[0x67, 0xe8, 1, 2, 3, 4], Emulated),                     // addr32 call rel32
             (&[0xe9, 1, 2, 3, 4], Emulated),                           // jmp rel32
             (&[0xeb, 5], Emulated),                                    // jmp rel8
             (&[0x74, 5], Emulated),                                    // je rel8

@@ -4,8 +4,9 @@
 //! other words of a header; else any store; else the call that gets the address; else, where a
 //! function just returns it (unoptimised code), the calls of that function.
 
-use super::code::{Budget, Flow, Listing, branch_target};
+use super::code::{Budget, Flow, Listing};
 use super::flow::{MAX_ORIGINS, Origin, Origins, Use, Uses, follow};
+use super::frame::Frame;
 use super::scan::Scan;
 use super::snap::{Calls, Probing, Snapper};
 use super::vtable::TaskVtable;
@@ -61,6 +62,8 @@ pub(super) struct Search<'a> {
     pub(super) scan: &'a Scan,
     /// The vtables, sorted by address.
     pub(super) vtables: &'a [TaskVtable],
+    /// Offset of the vtable pointer in a header, bytes.
+    pub(super) field: u32,
     /// Words that hold a vtable's address, with the vtable's place.
     pub(super) slots: &'a HashMap<u64, usize>,
 }
@@ -147,6 +150,8 @@ impl Search<'_> {
             return; // chance bytes
         }
         let flow = Flow::of(&listing, self.image);
+        let frame = Frame::of(&listing);
+        let is_built = |at: usize, ahead: u8| self.is_built(&listing, &frame, at, ahead);
         let mut marks: BTreeMap<usize, Mark> = BTreeMap::new();
         for group in origins.chunks(MAX_ORIGINS) {
             let loads = group
@@ -154,7 +159,7 @@ impl Search<'_> {
                 .enumerate()
                 .map(|(number, (at, _, lane))| (*at, Origin { number, lane: *lane }))
                 .collect();
-            let uses = follow(&listing, &flow, &loads);
+            let uses = follow(&listing, &flow, &frame, &loads, &is_built);
             for (number, (_, vtable, _)) in group.iter().enumerate() {
                 let best = best_uses(&listing, &uses, number);
                 if best.is_empty() || uses.incomplete {
@@ -197,6 +202,18 @@ impl Search<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a store writes into a header that is built in the frame and then passed on by its address: that address
+    /// is taken, and the other words of the header are written around the store.
+    fn is_built(&self, listing: &Listing, frame: &Frame, at: usize, ahead: u8) -> bool {
+        let Some((base, at_base)) = listing.instructions.get(at).and_then(|store| frame.place(store)) else {
+            return false;
+        };
+        let slot = at_base.wrapping_add(i64::from(ahead));
+        frame.is_addressed((base, slot.wrapping_sub(i64::from(self.field))))
+            && !frame.is_spill((base, slot))
+            && header_neighbours(listing, at, ahead) >= 2
     }
 
     /// The loads of vtable addresses: (instruction, vtable, which eight bytes of a vector register).
@@ -289,8 +306,8 @@ impl Search<'_> {
                 listing: &listing,
                 flow: &flow,
             };
-            for (at, instruction) in listing.instructions.iter().enumerate() {
-                if branch_target(instruction, self.pointers) == Some(start) {
+            for at in 0..listing.instructions.len() {
+                if listing.callee(at, self.pointers) == Some(start) {
                     let mark = Mark {
                         usage: Use::Return,
                         vtables: BTreeSet::from([vtable]),
@@ -319,7 +336,7 @@ fn best_uses(listing: &Listing, uses: &Uses, number: usize) -> Vec<(usize, Use, 
         }
         let rank = match usage {
             Use::Store { slot: Some(slot), .. } if uses.reloaded.contains(&(*slot, number)) => continue,
-            Use::Store { ahead, .. } if has_header_neighbours(listing, *at, *ahead) => Rank::Header,
+            Use::Store { ahead, .. } if header_neighbours(listing, *at, *ahead) > 0 => Rank::Header,
             Use::Store { .. } => Rank::Store,
             Use::Argument(_) => Rank::Argument,
             Use::Return => Rank::Returned,
@@ -335,38 +352,40 @@ fn best_uses(listing: &Listing, uses: &Uses, number: usize) -> Vec<(usize, Use, 
     found
 }
 
-/// Whether instructions around a store write what lies around the vtable pointer in a header: one
-/// of the two words before it (state, queue link) or the word behind it (owner).
-fn has_header_neighbours(listing: &Listing, at: usize, ahead: u8) -> bool {
+/// How many words of the header around the vtable pointer are written by instructions around its store: the two
+/// words before it (state, queue link) and the word behind it (owner).
+fn header_neighbours(listing: &Listing, at: usize, ahead: u8) -> usize {
     let Some(store) = listing.instructions.get(at) else {
-        return false;
+        return 0;
     };
     let base = store.memory_base();
     let field = store
         .memory_displacement64()
         .cast_signed()
         .wrapping_add(i64::from(ahead));
-    let overlaps =
-        |from: i64, size: i64, range: (i64, i64)| from < range.1 && from.wrapping_add(size) > range.0;
-    let around = |from: i64, size: i64| {
-        overlaps(from, size, (field.wrapping_sub(16), field))
-            || overlaps(from, size, (field.wrapping_add(8), field.wrapping_add(16)))
-    };
     let first = at.saturating_sub(NEIGHBOURS);
-    let near = listing
-        .instructions
-        .iter()
-        .enumerate()
-        .skip(first)
-        .take(2 * NEIGHBOURS + 1);
-    near.into_iter().any(|(_, instruction)| {
-        let plain = instruction.op0_kind() == OpKind::Memory
-            && instruction.memory_base() == base
-            && instruction.memory_index() == Register::None
-            && is_store(instruction);
-        let size = i64::try_from(instruction.memory_size().size()).unwrap_or(0);
-        plain && around(instruction.memory_displacement64().cast_signed(), size)
-    })
+    let near = listing.instructions.iter().skip(first).take(2 * NEIGHBOURS + 1);
+    let written: Vec<(i64, i64)> = near
+        .filter(|instruction| {
+            instruction.op0_kind() == OpKind::Memory
+                && instruction.memory_base() == base
+                && instruction.memory_index() == Register::None
+                && is_store(instruction)
+        })
+        .map(|instruction| {
+            let size = i64::try_from(instruction.memory_size().size()).unwrap_or(0);
+            (instruction.memory_displacement64().cast_signed(), size)
+        })
+        .collect();
+    [-16, -8, 8]
+        .into_iter()
+        .map(|distance: i64| field.wrapping_add(distance))
+        .filter(|word| {
+            written
+                .iter()
+                .any(|(from, size)| *from < word.wrapping_add(8) && from.wrapping_add(*size) > *word)
+        })
+        .count()
 }
 
 fn is_store(instruction: &Instruction) -> bool {
