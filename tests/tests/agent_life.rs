@@ -123,7 +123,15 @@ fn report_on_a_pid_that_is_gone_says_so() {
     let mut target = Target::start(&programs::threads());
     let pid = target.pid();
     target.kill();
-    let output = agent::run(&["report", "--pid", &pid.to_string(), "--format", "json"]);
+    let output = agent::run(&[
+        "report",
+        "--for",
+        "0s",
+        "--pid",
+        &pid.to_string(),
+        "--format",
+        "json",
+    ]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     assert!(said.contains(&pid.to_string()), "{said}");
@@ -138,7 +146,15 @@ fn report_of_a_running_process_is_json_with_its_runtimes() {
     }
     let mut target = Target::start(&programs::tokio_probe());
     target.command("park 5");
-    let output = agent::run(&["report", "--pid", &target.pid().to_string(), "--format", "json"]);
+    let output = agent::run(&[
+        "report",
+        "--for",
+        "0s",
+        "--pid",
+        &target.pid().to_string(),
+        "--format",
+        "json",
+    ]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let report: leak_agent::report::Report = serde_json::from_slice(&output.stdout).unwrap();
@@ -172,7 +188,15 @@ fn top_in_batch_mode_needs_no_terminal() {
     }
     let mut target = Target::start(&programs::tokio_probe());
     target.command("park 5");
-    let output = agent::run(&["top", "--batch", "2", "--pid", &target.pid().to_string()]);
+    let output = agent::run(&[
+        "top",
+        "--batch",
+        "2",
+        "--interval",
+        "200ms",
+        "--pid",
+        &target.pid().to_string(),
+    ]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let rows = String::from_utf8(output.stdout).unwrap();
@@ -215,7 +239,15 @@ fn agent_without_privileges_says_what_is_missing() {
     let output = Command::new("setpriv")
         .args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"])
         .arg(agent::binary())
-        .args(["report", "--format", "json", "--pid", &target.pid().to_string()])
+        .args([
+            "report",
+            "--for",
+            "0s",
+            "--format",
+            "json",
+            "--pid",
+            &target.pid().to_string(),
+        ])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,11 +1,13 @@
 //! Limits that are reached: sites that do not fit, a ring that is too small. Totals stay exact, and every
 //! loss is counted.
 
-use leak_agent_tests::compare::{check_identity, describe, until_equal};
+use leak_agent_tests::compare::{check_identity, describe, sum, until_equal};
 use leak_agent_tests::programs::{self, TokioProbe};
+use leak_agent_tests::wait::until;
 use leak_agent_tests::{Agent, Target, privilege};
 
-/// More sites than the map of totals has rows: the rest is folded into one, and nothing is lost.
+/// More sites than the map of totals has rows: the rest is folded into one, and nothing is lost. A second
+/// agent with room enough for all says what all is.
 #[test]
 fn sites_beyond_the_maps_rows_are_folded_and_totals_stay_exact() {
     if !privilege::privileged() {
@@ -13,18 +15,20 @@ fn sites_beyond_the_maps_rows_are_folded_and_totals_stay_exact() {
     }
     let path = programs::tokio_probe();
     let exe = path.to_string_lossy().into_owned();
-    let agent = Agent::start(&["--max-sites", "8", "--exe", &exe]);
+    let whole = Agent::on(&[&path]);
+    let folding = Agent::start(&["--max-sites", "8", "--exe", &exe]);
     let mut target = Target::start(&path);
     for command in ["all 20", "release", "storm 20000", "runtimes-drop", "local-drop"] {
         let truth = target.command(command);
-        // What does not fit has lost its site, and with it whether it was tokio's own: workers count, too.
-        let found = leak_agent_tests::wait::until(command, || {
-            let found = agent.runtime(target.pid(), "tokio")?;
-            let workers = found.spawned.checked_sub(truth.spawned);
-            let live = found.live.checked_sub(truth.live);
-            match (workers, live) {
-                (Some(workers), Some(live)) if workers <= 8 && live <= workers => Ok(found),
-                _ => Err(format!("want {:?}: {}", truth.counts(), describe(&found))),
+        let found = until_equal(&whole, target.pid(), "tokio", truth.counts());
+        // What does not fit has lost its site, and with it whether it was tokio's own: compare all there is.
+        let want = sum(&found, |_| true);
+        let found = until(command, || {
+            let found = folding.runtime(target.pid(), "tokio")?;
+            if sum(&found, |_| true) == want {
+                Ok(found)
+            } else {
+                Err(format!("want {want:?}: {}", describe(&found)))
             }
         });
         check_identity(&found);
@@ -34,7 +38,7 @@ fn sites_beyond_the_maps_rows_are_folded_and_totals_stay_exact() {
             describe(&found)
         );
     }
-    let report = agent.next_report();
+    let report = folding.next_report();
     assert_eq!(
         report.agent.kernel_counters.get("lost_counts"),
         Some(&0),
