@@ -11,7 +11,7 @@ pub(crate) struct Options {
     check: bool,
 }
 
-/// Document, and the word by which the agent's example `generate` knows it.
+/// Document, and the word by which `leak-agent document` knows it.
 const DOCUMENTS: &[(&str, &str)] = &[
     ("docs/METRICS.md", "metrics"),
     ("docs/report.schema.json", "report-schema"),
@@ -30,9 +30,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             "--quiet",
             "--package",
             "leak-agent",
-            "--example",
-            "generate",
             "--",
+            "document",
             word,
         ]))?;
         let path = workspace::root().join(document);

@@ -7,6 +7,7 @@
 
 mod ci;
 mod command;
+mod dist;
 mod docs;
 mod ebpf;
 mod fuzz;
@@ -36,6 +37,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Check the licences and sources of all dependencies against deny.toml
     Licences,
+    /// Build the static agent with checksums, completions and manual page into target/dist
+    Dist,
     /// Install the tools that the other tasks need (Debian, as root)
     Setup,
     /// What CI runs: setup, lint and test, with one closing line
@@ -53,6 +56,7 @@ fn main() -> std::process::ExitCode {
         Task::Docs(options) => docs::main(&options),
         Task::Fuzz(options) => fuzz::main(&options),
         Task::Licences => licences::main(),
+        Task::Dist => dist::main(),
         Task::Setup => setup::main(),
         Task::Ci(options) => ci::main(&options),
     };

@@ -79,8 +79,17 @@ impl Kernel {
     ///
     /// Missing rights or kernel features, by the step that needed them.
     pub fn load(limits: &Limits, stats: bool) -> Result<Self, BpfError> {
+        Self::load_from(object::OBJECT, limits, stats)
+    }
+
+    /// The same with another object than the agent's own. Its first byte must lie at a multiple of 8.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], and an object that is none or is of another build.
+    pub fn load_from(object: &[u8], limits: &Limits, stats: bool) -> Result<Self, BpfError> {
         let offsets = fields::offsets()?;
-        let mut programs = load_object(limits, &offsets)?;
+        let mut programs = load_object(object, limits, &offsets)?;
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| BpfError::Object {
             reason: format!("number of CPUs from {file}: {error}"),
         })?;
@@ -119,7 +128,7 @@ impl Kernel {
             .map(|(program, _)| Ok((*program, program_fd(&programs, program)?)))
             .collect::<Result<Vec<_>, BpfError>>()?;
         let loaded = Arc::new(Mutex::new(programs));
-        let (means, fd) = hook_programs(&loaded, &maps)?;
+        let (means, fd) = hook_programs(object, &loaded, &maps)?;
         fds.push((HOOK, fd));
         Ok(Self {
             totals: Totals {
@@ -154,7 +163,7 @@ fn missing(what: &str) -> BpfError {
     }
 }
 
-fn load_object(limits: &Limits, offsets: &[(&'static str, u32)]) -> Result<Ebpf, BpfError> {
+fn load_object(object: &[u8], limits: &Limits, offsets: &[(&'static str, u32)]) -> Result<Ebpf, BpfError> {
     let mut loader = EbpfLoader::new();
     for (symbol, offset) in offsets {
         loader.override_global(symbol, offset, false);
@@ -176,10 +185,12 @@ fn load_object(limits: &Limits, offsets: &[(&'static str, u32)]) -> Result<Ebpf,
         .map_max_entries("RING", limits.ring_bytes)
         .map_max_entries("POINTS", MAX_POINTS)
         .map_max_entries("PLANS", MAX_PLANS);
-    loader.load(object::checked()?).map_err(|error| BpfError::Load {
-        program: "maps of leak-agent.bpf.o",
-        source: error.into(),
-    })
+    loader
+        .load(object::checked(object)?)
+        .map_err(|error| BpfError::Load {
+            program: "maps of leak-agent.bpf.o",
+            source: error.into(),
+        })
 }
 
 fn attach_tracepoint(
@@ -312,12 +323,16 @@ fn program_fd(programs: &Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> 
 }
 
 /// Loads the program of the hooks in files: for multi links where the kernel has them, else for perf links.
-fn hook_programs(loaded: &Arc<Mutex<Ebpf>>, maps: &Maps) -> Result<(Means, OwnedFd), BpfError> {
+fn hook_programs(
+    object: &[u8],
+    loaded: &Arc<Mutex<Ebpf>>,
+    maps: &Maps,
+) -> Result<(Means, OwnedFd), BpfError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Load {
         program: HOOK,
         source,
     };
-    match load_multi(HOOK, maps) {
+    match load_multi(object, HOOK, maps) {
         Ok(program) => {
             let fd = program.try_clone().map_err(|error| failed(error.into()))?;
             Ok((Means::Multi(program), fd))
@@ -339,11 +354,11 @@ fn hook_programs(loaded: &Arc<Mutex<Ebpf>>, maps: &Maps) -> Result<(Means, Owned
 
 /// aya 0.14 cannot load a program for multi links: the same object once more, relocated to the maps that aya
 /// made, through the raw system call.
-fn load_multi(name: &'static str, maps: &Maps) -> Result<OwnedFd, BpfError> {
+fn load_multi(object: &[u8], name: &'static str, maps: &Maps) -> Result<OwnedFd, BpfError> {
     let unusable = |error: &dyn std::fmt::Display| BpfError::Object {
         reason: error.to_string(),
     };
-    let mut object = aya_obj::Object::parse(object::checked()?).map_err(|error| unusable(&error))?;
+    let mut object = aya_obj::Object::parse(object::checked(object)?).map_err(|error| unusable(&error))?;
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
     let declared: Vec<(String, aya_obj::Map)> = object
         .maps

@@ -5,16 +5,16 @@ use leak_agent_common::{WIRE_VERSION, settings::WIRE_VERSION_SYMBOL};
 use object::{Object, ObjectSection, ObjectSymbol};
 
 /// The object that `cargo xtask build-ebpf` made.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/leak-agent.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/leak-agent.bpf.o");
 
-/// The object, if it speaks this agent's version of the wire contract.
+/// An object, if it speaks this agent's version of the wire contract.
 ///
 /// # Errors
 ///
 /// It is of another build.
-pub(super) fn checked() -> Result<&'static [u8], BpfError> {
-    match wire_version(OBJECT) {
-        Some(WIRE_VERSION) => Ok(OBJECT),
+pub(super) fn checked(object: &[u8]) -> Result<&[u8], BpfError> {
+    match wire_version(object) {
+        Some(WIRE_VERSION) => Ok(object),
         other => Err(BpfError::Object {
             reason: format!(
                 "it speaks version {other:?} of the wire contract, the agent {WIRE_VERSION}: \
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn object_speaks_the_agents_wire_version() {
         assert_eq!(wire_version(OBJECT), Some(WIRE_VERSION));
-        assert!(checked().is_ok());
+        assert!(checked(OBJECT).is_ok());
     }
 
     /// An object without a version, or no object at all, has none.

@@ -51,6 +51,12 @@ pub(super) enum Command {
     },
     /// Print the manual page
     Man,
+    /// Load the BPF programs into this kernel, say what it offers, and end
+    #[command(hide = true)]
+    BpfCheck {
+        /// Another object than the agent's own
+        object: Option<std::path::PathBuf>,
+    },
     /// Print a generated document
     #[command(hide = true)]
     Document {

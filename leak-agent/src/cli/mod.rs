@@ -2,6 +2,7 @@
 //! to a person.
 
 mod args;
+mod bpf_check;
 mod documents;
 mod environment;
 mod error;
@@ -50,6 +51,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Top(args) => top::run(&cli.agent, &args, &logs),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man => documents::man(),
+        Command::BpfCheck { object } => bpf_check::run(object.as_deref()),
         Command::Document { what } => documents::generated(what),
     }
 }

@@ -12,6 +12,7 @@ use crate::command::{self, step};
 use crate::workspace;
 use anyhow::{Context as _, Result, bail};
 use manifest::Manifest;
+pub(crate) use manifest::sha256;
 use std::path::{Path, PathBuf};
 
 const CRATE: &str = "leak-agent-ebpf";
