@@ -5,8 +5,12 @@
 use crate::command;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
+
+/// The platform we build for: what other systems would need is not part of us. As in deny.toml.
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// Checks the workspace and the BPF crate.
 ///
@@ -23,16 +27,28 @@ pub(crate) fn main() -> Result<()> {
     let mut wrong = Vec::new();
     let mut seen = 0;
     let mut used = BTreeSet::new();
-    for manifest in ["Cargo.toml", "leak-agent-ebpf/Cargo.toml"] {
-        let json = command::output(
+    for part in ["", "leak-agent-ebpf"] {
+        let folder = root.join(part);
+        wrong.extend(foreign(&folder.join("Cargo.lock"))?);
+        let tree = command::output(
             command::cargo()
-                .args(["metadata", "--format-version=1", "--locked", "--manifest-path"])
-                .arg(root.join(manifest)),
+                .current_dir(&folder)
+                .args(["tree", "--workspace", "--locked", "--target", PLATFORM])
+                .args(["--edges", "normal,build,dev", "--prefix", "none", "--no-dedupe"])
+                .args(["--format", "{p}\t{l}"]),
         )?;
-        let metadata: Metadata = serde_json::from_str(&json).context("parsing cargo metadata")?;
-        for package in metadata.reachable() {
+        let packages: BTreeSet<&str> = tree.lines().filter(|line| !line.is_empty()).collect();
+        for package in packages {
             seen += 1;
-            wrong.extend(package.breach(&allowed, &mut used));
+            let (name, licence) = package.split_once('\t').unwrap_or((package, ""));
+            let mut has = |name: &str| {
+                let known = allowed.get(name);
+                used.extend(known.cloned());
+                known.is_some()
+            };
+            if !satisfied(licence, &mut has) {
+                wrong.push(format!("{name}: licence `{licence}` is not allowed"));
+            }
         }
     }
     let unused: Vec<&String> = allowed.difference(&used).collect();
@@ -69,81 +85,26 @@ struct Licenses {
     allow: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-    workspace_members: Vec<String>,
-    resolve: Resolve,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    id: String,
-    name: String,
-    version: String,
-    license: Option<String>,
-    source: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-    dependencies: Vec<String>,
-}
-
-impl Metadata {
-    /// The packages that a build of the workspace can reach, with the features that are on.
-    fn reachable(&self) -> Vec<&Package> {
-        let nodes: BTreeMap<&str, &Node> = self
-            .resolve
-            .nodes
-            .iter()
-            .map(|node| (node.id.as_str(), node))
-            .collect();
-        let mut open: Vec<&str> = self.workspace_members.iter().map(String::as_str).collect();
-        let mut reached = BTreeSet::new();
-        while let Some(id) = open.pop() {
-            if reached.insert(id)
-                && let Some(node) = nodes.get(id)
-            {
-                open.extend(node.dependencies.iter().map(String::as_str));
-            }
-        }
-        self.packages
-            .iter()
-            .filter(|package| reached.contains(package.id.as_str()))
-            .collect()
+/// The packages of a lock file that come from elsewhere than a registry or this repository.
+fn foreign(path: &Path) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Lock {
+        package: Vec<Package>,
     }
-}
-
-impl Package {
-    /// What is wrong with it; the allowed licences that it has are noted as used.
-    fn breach(&self, allowed: &BTreeSet<String>, used: &mut BTreeSet<String>) -> Option<String> {
-        let Self { name, version, .. } = self;
-        if let Some(source) = self.source.as_deref()
-            && !source.starts_with("registry+")
-        {
-            return Some(format!(
-                "{name} {version} comes from {source}, not from the registry"
-            ));
-        }
-        let Some(license) = self.license.as_deref() else {
-            return Some(format!("{name} {version} names no licence"));
-        };
-        let mut has = |name: &str| {
-            let allowed = allowed.contains(name);
-            if allowed {
-                used.insert(name.to_owned());
-            }
-            allowed
-        };
-        (!satisfied(license, &mut has)).then(|| format!("{name} {version}: licence {license} is not allowed"))
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        source: Option<String>,
     }
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let lock: Lock = toml::from_str(&text).with_context(|| format!("parsing {}", path.display()))?;
+    Ok(lock
+        .package
+        .into_iter()
+        .filter_map(|package| Some((package.name, package.source?)))
+        .filter(|(_, source)| !source.starts_with("registry+"))
+        .map(|(name, source)| format!("{name} comes from {source}, not from the registry"))
+        .collect())
 }
 
 /// Whether an SPDX expression holds. `AND` binds more tightly than `OR`; `/` is the old way to write `OR`.

@@ -55,7 +55,7 @@ fn build() -> Result<()> {
     let object = compile(&toolchain, &root)?;
     let manifest = Manifest {
         wire_version: manifest::wire_version(&root)?,
-        object_sha256: manifest::sha256(&object),
+        object_sha256: sha256(&object),
         tools: toolchain.versions,
         flags: FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
         // Hashed after the build, which may have written the lock file.
@@ -119,7 +119,7 @@ pub(crate) fn check_sources() -> Result<(Manifest, Vec<u8>)> {
 
     step("the committed BPF object belongs to its manifest and to the sources");
     let mut wrong = manifest::differences(&manifest::sources(&root)?, &manifest.sources);
-    if manifest.object_sha256 != manifest::sha256(&committed) {
+    if manifest.object_sha256 != sha256(&committed) {
         wrong.push(format!("{OBJECT} is not the object of {MANIFEST}"));
     }
     if manifest.wire_version != manifest::wire_version(&root)? {
