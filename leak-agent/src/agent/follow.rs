@@ -22,7 +22,7 @@ use crate::engine::{Engine, KernelRuntime, Snapshot};
 use crate::event::Event;
 use crate::report::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness, Report};
 use crate::source;
-use crate::sys::{clock, proc};
+use crate::sys::{caps, clock, proc};
 use crate::types::{BootTime, PlanId};
 use leak_agent_common::counter::Counter;
 use std::collections::{BTreeMap, HashMap};
@@ -46,6 +46,9 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Why BPF cannot be used, or no thread can be started.
 pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     let started = clock::now();
+    if let Some(limit) = caps::raise_descriptor_limit() {
+        tracing::debug!(limit, "open files");
+    }
     let limits = Limits {
         ring_bytes: config.ring_bytes,
         sites: config.max_sites,
@@ -241,6 +244,7 @@ impl Follower {
         self.engine.apply(&event);
         let notice = match event {
             Event::Stack(stack) => {
+                *self.counters.entry("stacks_seen").or_default() += 1;
                 if !self.stacks.submit(stack) {
                     *self.counters.entry("stacks_dropped_queue_full").or_default() += 1;
                 }
@@ -369,10 +373,10 @@ impl Follower {
     }
 
     fn report(&self, snapshot: &Snapshot) -> Report {
-        Report::build(snapshot, &self.facts())
+        Report::build(snapshot, &self.facts(snapshot))
     }
 
-    fn facts(&self) -> AgentFacts {
+    fn facts(&self, snapshot: &Snapshot) -> AgentFacts {
         let usage = SelfUsage::read();
         let taken = self.ring_counts.taken.load(Ordering::Relaxed);
         let undecodable = self.ring_counts.undecodable.load(Ordering::Relaxed);
@@ -408,12 +412,7 @@ impl Follower {
                 }
             },
             kernel: self.kernel_counters.clone(),
-            hops: vec![HopFacts {
-                name: "decode",
-                taken,
-                passed: taken - undecodable,
-                dropped: BTreeMap::from([("undecodable", undecodable)]),
-            }],
+            hops: self.hops(snapshot, taken, undecodable),
             counters,
             missed_processes: missed,
             attach_failures: self.attach_failures.clone(),
@@ -441,5 +440,38 @@ impl Follower {
                 Vec::new()
             },
         }
+    }
+
+    /// What each hop behind the ring took in, passed on and dropped.
+    fn hops(&self, snapshot: &Snapshot, taken: u64, undecodable: u64) -> Vec<HopFacts> {
+        let engine = |name| snapshot.counters.get(name).copied().unwrap_or(0);
+        let own = |name| self.counters.get(name).copied().unwrap_or(0);
+        let hop = |name, taken: u64, dropped: &[(&'static str, u64)]| {
+            let dropped: BTreeMap<_, _> = dropped.iter().copied().collect();
+            HopFacts {
+                name,
+                taken,
+                passed: taken.saturating_sub(dropped.values().sum()),
+                dropped,
+            }
+        };
+        vec![
+            hop("decode", taken, &[("undecodable", undecodable)]),
+            hop(
+                "engine",
+                engine("events"),
+                &[("processes_over_limit", engine("events_over_limit"))],
+            ),
+            hop(
+                "stacks",
+                own("stacks_seen"),
+                &[("queue_full", own("stacks_dropped_queue_full"))],
+            ),
+            hop(
+                "rows",
+                engine("rows"),
+                &[("unknown_process", engine("rows_of_unknown_processes"))],
+            ),
+        ]
     }
 }

@@ -14,6 +14,7 @@ pub use self_usage::SelfUsage;
 
 use crate::bpf::BpfError;
 use crate::config::AgentConfig;
+use crate::sys::caps::{self, Requirement};
 
 /// Starts the agent on threads of its own and returns at once; the first complete report comes later
 /// (`report.agent.ready`).
@@ -38,11 +39,30 @@ pub fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     }
 }
 
-/// Why BPF cannot be used, for people.
+/// Why BPF cannot be used, for people: what is missing, if the machine says so, else what failed.
 fn why_no_bpf(error: &BpfError) -> StartError {
+    let missing: Vec<Requirement> = caps::survey()
+        .into_iter()
+        .filter(Requirement::is_missing)
+        .collect();
+    for requirement in &missing {
+        let Requirement {
+            name,
+            needed_for,
+            hint,
+            ..
+        } = requirement;
+        tracing::warn!(name, needed_for, hint, "missing");
+    }
+    let names: Vec<&str> = missing.iter().map(|requirement| requirement.name).collect();
+    let failed = chain(error);
     StartError::Bpf {
-        reason: chain(error),
-        lacks_privilege: true,
+        lacks_privilege: names.iter().any(|name| name.starts_with("CAP_")),
+        reason: if names.is_empty() {
+            failed
+        } else {
+            format!("missing: {} ({failed})", names.join(", "))
+        },
     }
 }
 

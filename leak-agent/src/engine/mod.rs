@@ -92,8 +92,9 @@ impl Engine {
                     .get(parent)
                     .is_none_or(|parent| parent.may_have_tasks());
                 let birth = Birth::Forked { at: *at, inherited };
-                if let Some(entry) = self.entry(*process) {
-                    entry.born(birth, *exec, comm);
+                match self.entry(*process) {
+                    Some(entry) => entry.born(birth, *exec, comm),
+                    None => self.count("events_over_limit"),
                 }
             }
             Event::Execed {
@@ -101,11 +102,10 @@ impl Engine {
                 exec,
                 comm,
                 at,
-            } => {
-                if let Some(entry) = self.entry(*process) {
-                    entry.execed(*exec, comm, *at);
-                }
-            }
+            } => match self.entry(*process) {
+                Some(entry) => entry.execed(*exec, comm, *at),
+                None => self.count("events_over_limit"),
+            },
             Event::Exited { process, at } => {
                 if let Some(entry) = self.processes.get_mut(process) {
                     entry.ended.get_or_insert(*at);
@@ -163,6 +163,7 @@ impl Engine {
     /// Takes all rows of totals, as read at `at`, and how many counts the kernel could not store so far.
     pub fn totals(&mut self, rows: &[(SiteKey, SiteTotals)], lost_counts: u64, at: BootTime) {
         self.lost_counts = lost_counts;
+        *self.counters.entry("rows").or_default() += rows.len() as u64;
         for (key, totals) in rows {
             if !self.processes.contains_key(&key.process) && self.entry(key.process).is_some() {
                 self.unknown.push(key.process);
