@@ -1,13 +1,10 @@
-//! `/proc/PID/maps`: the executable mappings of a process.
+//! The executable mappings of a process, as unwinding needs them: found by address.
 
-use std::io::{self, BufRead};
+use crate::sys::maps;
 
 /// Mappings beyond this number are left out (and counted): the kernel's own limit on all mappings of a
 /// process is 65,530 unless the administrator raises it.
 pub const MAX_MAPPINGS: usize = 16_384;
-
-/// A line longer than this is no line of `maps` (a path has at most 4,096 bytes, escaped 4 times as many).
-const MAX_LINE: u64 = 20_000;
 
 /// One executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,36 +44,29 @@ pub struct Mappings {
     pub list: Vec<Mapping>,
     /// How many were left out because there were more than [`MAX_MAPPINGS`].
     pub left_out: u64,
-    /// Whether the text had any line: `maps` of a process whose leader has exited is empty.
+    /// Whether there was any mapping at all: a process whose leader has exited shows none.
     pub any: bool,
 }
 
 impl Mappings {
-    /// Reads the text of `/proc/PID/maps`. Lines that are none are skipped.
-    ///
-    /// # Errors
-    ///
-    /// What reading says; `ESRCH` in the middle means that the process is gone.
-    pub fn parse(mut text: impl BufRead) -> io::Result<Self> {
-        let mut mappings = Self::default();
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = io::Read::take(&mut text, MAX_LINE).read_until(b'\n', &mut line)?;
-            if read == 0 {
-                break;
-            }
-            mappings.any = true;
-            let Some(mapping) = executable(&line) else {
-                continue;
-            };
-            if mappings.list.len() >= MAX_MAPPINGS {
-                mappings.left_out += 1;
-            } else if mappings.list.last().is_none_or(|last| last.end <= mapping.start) {
-                mappings.list.push(mapping);
-            }
+    /// Takes one mapping of the process; to be called in the order of addresses.
+    pub fn push(&mut self, mapping: &maps::Mapping<'_>) {
+        self.any = true;
+        let in_order = self.list.last().is_none_or(|last| last.end <= mapping.start);
+        if !mapping.execute || !in_order {
+            return;
         }
-        Ok(mappings)
+        if self.list.len() >= MAX_MAPPINGS {
+            self.left_out += 1;
+            return;
+        }
+        self.list.push(Mapping {
+            start: mapping.start,
+            end: mapping.end,
+            offset: mapping.offset,
+            inode: mapping.inode,
+            path: String::from_utf8_lossy(mapping.path).into_owned(),
+        });
     }
 
     /// The index of the mapping that holds `address`.
@@ -90,32 +80,16 @@ impl Mappings {
     }
 }
 
-/// The mapping of one line, if it is executable.
-fn executable(line: &[u8]) -> Option<Mapping> {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let mut fields = line.splitn(6, |byte| *byte == b' ');
-    let mut next = || std::str::from_utf8(fields.next()?).ok();
-    let (start, end) = next()?.split_once('-')?;
-    let start = u64::from_str_radix(start, 16).ok()?;
-    let end = u64::from_str_radix(end, 16).ok()?;
-    let executable = next()?.as_bytes().get(2) == Some(&b'x');
-    let offset = u64::from_str_radix(next()?, 16).ok()?;
-    let _device = next()?;
-    let inode = next()?.parse().ok()?;
-    let path = fields.next().unwrap_or_default().trim_ascii_start();
-    (executable && start < end).then(|| Mapping {
-        start,
-        end,
-        offset,
-        inode,
-        path: String::from_utf8_lossy(path).into_owned(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn parse(text: &[u8]) -> Mappings {
+        let mut mappings = Mappings::default();
+        maps::visit(text, |mapping| mappings.push(mapping)).unwrap();
+        mappings
+    }
 
     const TEXT: &str = "\
 555000000000-555000001000 r--p 00000000 fe:01 42                         /opt/my app/server
@@ -129,7 +103,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
     /// Only executable mappings are kept, with paths that hold spaces and marks of deletion.
     #[test]
     fn maps_text_gives_executable_mappings() {
-        let maps = Mappings::parse(TEXT.as_bytes()).unwrap();
+        let maps = parse(TEXT.as_bytes());
         assert!(maps.any);
         assert_eq!(maps.list.len(), 5);
         assert_eq!(maps.list[0].path, "/opt/my app/server");
@@ -142,7 +116,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
     /// Addresses are found in the mapping that holds them, and in no other.
     #[test]
     fn maps_find_at_the_edges_of_a_mapping() {
-        let maps = Mappings::parse(TEXT.as_bytes()).unwrap();
+        let maps = parse(TEXT.as_bytes());
         assert_eq!(maps.find(0x5550_0000_0fff), None);
         assert_eq!(maps.find(0x5550_0000_1000), Some(0));
         assert_eq!(maps.find(0x5550_0000_4fff), Some(0));
@@ -160,7 +134,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
             let start = 0x1000_0000 + i * 0x2000;
             writeln!(text, "{start:x}-{:x} r-xp 00000000 00:00 0 ", start + 0x1000).unwrap();
         }
-        let maps = Mappings::parse(text.as_bytes()).unwrap();
+        let maps = parse(text.as_bytes());
         assert_eq!((maps.list.len(), maps.left_out), (MAX_MAPPINGS, 5));
     }
 
@@ -168,7 +142,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         /// Any bytes give a sorted list without overlaps, and never a panic.
         #[test]
         fn maps_of_any_bytes_stay_sorted(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            let maps = Mappings::parse(&bytes[..]).unwrap();
+            let maps = parse(&bytes[..]);
             prop_assert!(maps.list.is_sorted_by(|a, b| a.end <= b.start));
         }
 
@@ -182,7 +156,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
                 .iter()
                 .map(|(a, b, c)| format!("{a:x}-{b:x} r-xp {c:x} 00:00 7 /x\n"))
                 .collect();
-            let maps = Mappings::parse(text.as_bytes()).unwrap();
+            let maps = parse(text.as_bytes());
             prop_assert!(maps.list.is_sorted_by(|a, b| a.end <= b.start));
             if let Some(index) = maps.find(address) {
                 let mapping = &maps.list[index];

@@ -338,14 +338,18 @@ fn read(
 #[cfg(test)]
 pub(in crate::stack) mod tests {
     use super::*;
-    use crate::stack::maps::Mappings;
+    use crate::stack::maps::{Mapping, Mappings};
     use proptest::prelude::*;
 
     /// The C library that this test runs with: a small file with everything in it.
     pub(in crate::stack) fn libc_path() -> String {
-        let maps = std::fs::read("/proc/self/maps").unwrap();
-        let maps = Mappings::parse(&maps[..]).unwrap().list;
-        let libc = maps.into_iter().find(|map| map.file_name().starts_with("libc."));
+        let text = std::fs::File::open("/proc/self/maps").unwrap();
+        let mut maps = Mappings::default();
+        crate::sys::maps::visit(text, |mapping| maps.push(mapping)).unwrap();
+        let maps = maps.list;
+        let libc = maps
+            .into_iter()
+            .find(|map: &Mapping| map.file_name().starts_with("libc."));
         libc.expect("tests are linked dynamically").path
     }
 

@@ -1,50 +1,65 @@
-//! The files of a process under `/proc`: its mappings, the files behind them, its memory.
+//! The files of a process that unwinding needs: its mappings, the files behind them, its memory.
 
 use super::maps::{Mapping, Mappings};
+use crate::sys::file;
+use crate::sys::proc::{ProcDir, ProcError, ProcessId};
 use leak_agent_common::key::ProcessKey;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use std::fs::{self, File};
-use std::io::{self, BufReader};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// At most so many threads are tried when the leader has exited.
 const MAX_THREADS_TRIED: usize = 64;
 
+/// Why a mapped file could not be opened. That it is gone is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It could not be found by its mapping.
+    #[error(transparent)]
+    Find(#[from] ProcError),
+    /// It was found, but could not be opened.
+    #[error("open a mapped file")]
+    Open(#[from] io::Error),
+}
+
 /// The way to a process's files: its directory in `/proc`, or that of a thread of it.
 ///
 /// After the leader has exited, `/proc/TGID/maps` is empty and `/proc/TGID/map_files` cannot be opened,
-/// while the directory of any other thread works as before (kernel 6.18).
-#[derive(Clone, Debug)]
+/// while the directory of any other thread works as before (kernel 6.18). No directory is held open: there
+/// may be thousands of these.
+#[derive(Clone, Copy, Debug)]
 pub struct ProcessFiles {
-    key: ProcessKey,
-    proc: PathBuf,
+    id: ProcessId,
     /// The thread whose directory is used: the leader, as long as it works.
     tid: u32,
 }
 
 impl ProcessFiles {
-    /// The files of the process `key`, under `/proc`. Opens nothing.
+    /// The files of the process `key`. Opens nothing.
     #[must_use]
     pub fn new(key: ProcessKey) -> Self {
         Self {
-            key,
-            proc: PathBuf::from("/proc"),
+            id: ProcessId::of(&key),
             tid: key.tgid,
         }
     }
 
-    fn of_thread(&self, name: &str) -> PathBuf {
-        self.proc.join(self.tid.to_string()).join(name)
+    /// The directory of the process, if the pid is still its own.
+    fn leader(&self) -> Result<Option<ProcDir>, ProcError> {
+        let Some(leader) = ProcDir::open(self.id.tgid)? else {
+            return Ok(None);
+        };
+        let start = leader.stat()?.map(|stat| stat.start);
+        Ok((start == Some(self.id.start)).then_some(leader))
     }
 
-    /// Whether the pid still belongs to this process.
-    fn is_same_process(&self) -> bool {
-        let path = self.proc.join(self.key.tgid.to_string()).join("stat");
-        fs::read_to_string(path).is_ok_and(|stat| {
-            // A tick is 10 ms: compared is what the kernel rounds to.
-            start_ticks(&stat) == Some(self.key.start_boottime / nanoseconds_per_tick())
-        })
+    /// The directory that works.
+    fn directory(&self) -> Result<Option<ProcDir>, ProcError> {
+        match self.leader()? {
+            Some(_) if self.tid != self.id.tgid => ProcDir::open(self.tid),
+            leader => Ok(leader),
+        }
     }
 
     /// The executable mappings now; `None` = the process is gone.
@@ -52,38 +67,24 @@ impl ProcessFiles {
     /// # Errors
     ///
     /// What opening or reading says, if the process still exists: usually a missing right.
-    pub fn mappings(&mut self) -> io::Result<Option<Mappings>> {
-        match self.read_mappings() {
-            Ok(mappings) if mappings.any => {
-                return Ok(self.is_same_process().then_some(mappings));
-            }
-            Err(error) if !is_gone(&error) => return Err(error),
-            _ => {}
-        }
-        let task = self.proc.join(self.key.tgid.to_string()).join("task");
-        let Ok(threads) = fs::read_dir(task) else {
+    pub fn mappings(&mut self) -> Result<Option<Mappings>, ProcError> {
+        let Some(leader) = self.leader()? else {
             return Ok(None);
         };
-        for thread in threads.flatten().take(MAX_THREADS_TRIED) {
-            let Some(tid) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        self.tid = self.id.tgid;
+        if let Some(mappings) = read(&leader)? {
+            return Ok(Some(mappings));
+        }
+        for tid in leader.thread_ids(MAX_THREADS_TRIED)? {
+            let Some(thread) = ProcDir::open(tid)? else {
                 continue;
             };
-            self.tid = tid;
-            if let Ok(mappings) = self.read_mappings()
-                && mappings.any
-            {
-                return Ok(self.is_same_process().then_some(mappings));
+            if let Some(mappings) = read(&thread)? {
+                self.tid = tid;
+                return Ok(Some(mappings));
             }
         }
-        self.tid = self.key.tgid;
         Ok(None)
-    }
-
-    fn read_mappings(&self) -> io::Result<Mappings> {
-        Mappings::parse(BufReader::with_capacity(
-            64 << 10,
-            File::open(self.of_thread("maps"))?,
-        ))
     }
 
     /// Opens the file behind a mapping, whatever became of its path: deleted, replaced, or in another mount
@@ -95,77 +96,59 @@ impl ProcessFiles {
     /// # Errors
     ///
     /// What opening says, if it is not that something is gone.
-    pub fn open_mapping(&self, mapping: &Mapping) -> io::Result<Option<File>> {
-        let name = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
-        match File::open(self.of_thread(&name)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if is_gone(&error) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.open_in_root(mapping),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn open_in_root(&self, mapping: &Mapping) -> io::Result<Option<File>> {
-        let root = File::open(self.of_thread("root"))?;
-        // Links are resolved inside that root: a container's absolute link must not lead to the host.
-        let file = rustix::fs::openat2(
-            root,
-            mapping.path.trim_start_matches('/'),
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        );
-        let file = match file {
-            Ok(file) => File::from(file),
-            Err(error) if is_gone(&error.into()) => return Ok(None),
-            Err(error) => return Err(error.into()),
+    pub fn open_mapping(&self, mapping: &Mapping) -> Result<Option<File>, OpenError> {
+        let Some(directory) = self.directory()? else {
+            return Ok(None);
         };
-        let same = file.metadata()?.ino() == mapping.inode;
-        Ok(same.then_some(file))
+        let name = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
+        match directory.locate(&name) {
+            Ok(Some(found)) => Ok(Some(file::reopen(&found)?)),
+            Ok(None) => Ok(None),
+            Err(ProcError::Denied { .. }) => open_in_root(&directory, mapping),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Copies memory; `None` = gone or not mapped.
     #[must_use]
     pub fn memory(&self, address: u64, len: usize) -> Option<Vec<u8>> {
-        let memory = File::open(self.of_thread("mem")).ok()?;
+        let found = self.directory().ok()??.locate("mem").ok()??;
         let mut bytes = vec![0; len];
-        memory.read_exact_at(&mut bytes, address).ok()?;
+        file::reopen(&found)
+            .ok()?
+            .read_exact_at(&mut bytes, address)
+            .ok()?;
         Some(bytes)
     }
+}
 
-    /// The same, with another directory in the place of `/proc`.
-    #[cfg(test)]
-    fn under(mut self, proc: &std::path::Path) -> Self {
-        self.proc = proc.to_path_buf();
-        self
+/// The executable mappings that a directory shows; `None` = no mapping at all.
+fn read(directory: &ProcDir) -> Result<Option<Mappings>, ProcError> {
+    let mut mappings = Mappings::default();
+    directory.mappings(|mapping| mappings.push(mapping))?;
+    Ok(mappings.any.then_some(mappings))
+}
+
+/// Opens the file that the path of a mapping leads to in the process's root, if it is the mapped one.
+fn open_in_root(directory: &ProcDir, mapping: &Mapping) -> Result<Option<File>, OpenError> {
+    let path = Path::new(mapping.path.trim_start_matches('/'));
+    let Some(found) = directory.locate_in_root(path)? else {
+        return Ok(None);
+    };
+    let facts = file::facts(&found).map_err(io::Error::from)?;
+    if facts.inode != mapping.inode {
+        return Ok(None);
     }
-}
-
-/// Field 22 of a `stat` line: when the process started, in ticks since boot. The name in parentheses may hold
-/// anything.
-fn start_ticks(stat: &str) -> Option<u64> {
-    let after_name = stat.rsplit_once(')')?.1;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-/// How long a tick of `/proc/PID/stat` is.
-fn nanoseconds_per_tick() -> u64 {
-    1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)
-}
-
-/// Whether an error means that the process, thread or mapping is no more.
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+    Ok(Some(file::reopen(&found)?))
 }
 
 /// The key of a living process as `/proc` gives it: the start time is cut to ticks, so the key is good for
 /// [`ProcessFiles`] only.
 #[cfg(test)]
 pub(crate) fn key_of(tgid: u32) -> ProcessKey {
-    let stat = fs::read_to_string(format!("/proc/{tgid}/stat")).unwrap();
+    let stat = ProcDir::open(tgid).unwrap().unwrap().stat().unwrap().unwrap();
     ProcessKey {
-        start_boottime: start_ticks(&stat).unwrap() * nanoseconds_per_tick(),
+        start_boottime: stat.start.begins().0,
         tgid,
         pad: 0,
     }
@@ -174,8 +157,10 @@ pub(crate) fn key_of(tgid: u32) -> ProcessKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::process::{Command, Stdio};
 
-    /// The own process has mappings, the files behind which can be opened.
+    /// The own process has mappings, the files behind which can be opened, by either way.
     #[test]
     fn process_files_of_the_own_process_open() {
         let mut files = ProcessFiles::new(key_of(std::process::id()));
@@ -183,8 +168,19 @@ mod tests {
         let own = &mappings.list[0];
         let file = files.open_mapping(own).unwrap().unwrap();
         assert_eq!(file.metadata().unwrap().ino(), own.inode);
-        let by_path = files.open_in_root(own).unwrap().unwrap();
+        let directory = files.directory().unwrap().unwrap();
+        let by_path = open_in_root(&directory, own).unwrap().unwrap();
         assert_eq!(by_path.metadata().unwrap().ino(), own.inode);
+    }
+
+    /// A path that by now leads to another file is not opened.
+    #[test]
+    fn process_files_of_a_replaced_file_are_not_opened_by_path() {
+        let mut files = ProcessFiles::new(key_of(std::process::id()));
+        let mut own = files.mappings().unwrap().unwrap().list[0].clone();
+        own.inode += 1;
+        let directory = files.directory().unwrap().unwrap();
+        assert!(open_in_root(&directory, &own).unwrap().is_none());
     }
 
     /// A pid that now belongs to another process is gone, not that process.
@@ -192,46 +188,53 @@ mod tests {
     fn process_files_of_a_reused_pid_are_gone() {
         let mut key = key_of(std::process::id());
         key.start_boottime += 1_000_000_000;
-        assert!(ProcessFiles::new(key).mappings().unwrap().is_none());
+        let mut files = ProcessFiles::new(key);
+        assert!(files.mappings().unwrap().is_none());
+        assert_eq!(files.memory(0x1000, 8), None);
     }
 
     /// A process that has vanished is a normal answer.
     #[test]
     fn process_files_of_a_vanished_process_are_gone() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let mut child = Command::new("true").spawn().unwrap();
         let key = key_of(child.id());
         child.wait().unwrap();
         assert!(ProcessFiles::new(key).mappings().unwrap().is_none());
         assert_eq!(ProcessFiles::new(key).memory(0x1000, 8), None);
     }
 
-    /// When the leader's `maps` is empty the files of another thread are used.
+    /// When the leader has exited the files of another thread are used.
     #[test]
     fn process_files_after_the_leader_has_exited_are_those_of_a_thread() {
-        let proc = std::env::temp_dir().join(format!("proc-without-leader-{}", std::process::id()));
-        for dir in ["7/task/7", "7/task/8", "8"] {
-            fs::create_dir_all(proc.join(dir)).unwrap();
-        }
-        fs::write(
-            proc.join("7/stat"),
-            "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 100 20",
-        )
-        .unwrap();
-        fs::write(proc.join("7/maps"), "").unwrap();
-        fs::write(
-            proc.join("8/maps"),
-            "1000-2000 r-xp 00000000 00:01 5          /bin/x\n",
-        )
-        .unwrap();
-        let key = ProcessKey {
-            start_boottime: 100 * nanoseconds_per_tick() + 5,
-            tgid: 7,
-            pad: 0,
+        // 60 is exit(2): it ends the calling thread only.
+        let script = "import ctypes, threading, time\n\
+            threading.Thread(target=time.sleep, args=(60,)).start()\n\
+            ctypes.CDLL(None).syscall(60, 0)";
+        let child = Command::new("python3")
+            .args(["-c", script])
+            .stdin(Stdio::null())
+            .spawn();
+        let Ok(mut child) = child else {
+            eprintln!("skipped: there is no python3 to end its leader");
+            return;
         };
-        let mut files = ProcessFiles::new(key).under(&proc);
-        let mappings = files.mappings().unwrap();
-        fs::remove_dir_all(&proc).unwrap();
-        assert_eq!(mappings.unwrap().list[0].path, "/bin/x");
-        assert_eq!(files.tid, 8);
+        let proc = format!("/proc/{}", child.id());
+        let gone = |_: &_| std::fs::read(format!("{proc}/maps")).is_ok_and(|maps| maps.is_empty());
+        let exited = (0..1000).find(|round| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            gone(round)
+        });
+        let mut files = ProcessFiles::new(key_of(child.id()));
+        let mappings = files.mappings();
+        let opened = mappings.as_ref().ok().and_then(|mappings| {
+            let first = mappings.as_ref()?.list.first()?;
+            files.open_mapping(first).ok()?
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(exited.is_some(), "the leader does not exit");
+        assert!(mappings.unwrap().is_some_and(|mappings| mappings.list.len() > 2));
+        assert!(opened.is_some());
+        assert_ne!(files.tid, files.id.tgid);
     }
 }

@@ -4,7 +4,8 @@ use super::bounded::Bounded;
 use super::headers::ElfError;
 use super::maps::{Mapping, Mappings};
 use super::module::{ModuleFile, file_identity};
-use super::process::ProcessFiles;
+use super::process::{OpenError, ProcessFiles};
+use crate::sys::proc::ProcError;
 use crate::types::ExecutableId;
 use leak_agent_common::key::ProcessKey;
 use std::fs::File;
@@ -128,7 +129,7 @@ impl ModuleTable {
     /// # Errors
     ///
     /// What reading says, if the process still exists.
-    pub fn load(key: ProcessKey) -> io::Result<Option<Self>> {
+    pub fn load(key: ProcessKey) -> Result<Option<Self>, ProcError> {
         let mut files = ProcessFiles::new(key);
         Ok(files.mappings()?.map(|mappings| Self {
             slots: mappings.list.iter().map(|_| Slot::Unopened).collect(),
@@ -161,7 +162,7 @@ impl ModuleTable {
     /// # Errors
     ///
     /// What reading says, if the process still exists.
-    pub fn refresh(&mut self) -> io::Result<Refresh> {
+    pub fn refresh(&mut self) -> Result<Refresh, ProcError> {
         let Some(files) = &mut self.files else {
             return Ok(Refresh::Same);
         };
@@ -229,7 +230,11 @@ impl ModuleTable {
 }
 
 /// Opens the module behind a mapping; `Ok(None)` = there is none.
-fn open(files: &ProcessFiles, mapping: &Mapping, cache: &mut ModuleCache) -> io::Result<Option<Module>> {
+fn open(
+    files: &ProcessFiles,
+    mapping: &Mapping,
+    cache: &mut ModuleCache,
+) -> Result<Option<Module>, OpenError> {
     let file = if mapping.is_vdso() {
         vdso(files, mapping)
     } else if mapping.inode == 0 {
