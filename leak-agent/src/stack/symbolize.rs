@@ -5,6 +5,7 @@ use super::maps::Mapping;
 use super::module::{Language, Symbols, file_identity};
 use super::table::{Module, ModuleCache, ModuleTable};
 use super::unwind::Unwound;
+use crate::sys::map::with_foreign_mappings;
 use crate::types::ExecutableId;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
@@ -242,23 +243,26 @@ impl Batch {
         let mut elf = Elf::new(path);
         elf.debug_syms = debug;
         let source = Source::Elf(elf);
-        // The file is other people's: should the reader panic over it, it is replaced.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let symbols = self.symbolizer.symbolize(&source, Input::VirtOffset(vaddrs));
-            symbols.map(|symbols| symbols.iter().map(names).collect())
-        }));
-        match result {
-            Ok(Ok(names)) => Some(names),
-            Ok(Err(error)) => {
+        // The file is other people's: should the reader panic over it, or should its owner truncate it while
+        // it is read, the reader is replaced.
+        let read = || {
+            catch_unwind(AssertUnwindSafe(|| {
+                let symbols = self.symbolizer.symbolize(&source, Input::VirtOffset(vaddrs));
+                symbols.map(|symbols| symbols.iter().map(names).collect())
+            }))
+        };
+        match with_foreign_mappings(read) {
+            Ok((Ok(Ok(names)), false)) => return Some(names),
+            Ok((Ok(Err(error)), false)) => {
                 tracing::debug!(%error, "symbols not readable");
-                None
+                return None;
             }
-            Err(_) => {
-                tracing::warn!("the reader of symbols panicked over a file");
-                *self = Self::new();
-                None
-            }
+            Ok((Ok(_), true)) => tracing::debug!("file truncated while its symbols were read"),
+            Ok((Err(_), _)) => tracing::warn!("the reader of symbols panicked over a file"),
+            Err(error) => tracing::warn!(%error, "no symbols: truncated files could not be survived"),
         }
+        *self = Self::new();
+        None
     }
 }
 

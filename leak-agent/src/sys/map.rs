@@ -7,6 +7,7 @@
 //! goes on to whoever handled SIGBUS before.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
@@ -138,6 +139,40 @@ static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 /// Bytes in a page; a static, because a signal handler may not ask for it.
 static PAGE: AtomicUsize = AtomicUsize::new(4096);
 
+thread_local! {
+    /// What [`with_foreign_mappings`] does on this thread. Plain memory, so that the handler may look.
+    static FOREIGN: Cell<Foreign> = const { Cell::new(Foreign::No) };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Foreign {
+    No,
+    Guarded,
+    /// Zeros were given in the place of a page.
+    Cut,
+}
+
+/// Runs `work`, in which a library maps files of other people by itself, so that they are not registered. A page
+/// that is gone when this thread reads it is replaced by zeros. Gives what `work` gave, and whether that happened:
+/// it is void then.
+///
+/// # Errors
+///
+/// The handler could not be installed; `work` was not run.
+pub fn with_foreign_mappings<T>(work: impl FnOnce() -> T) -> io::Result<(T, bool)> {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            FOREIGN.set(Foreign::No);
+        }
+    }
+    install_handler()?;
+    FOREIGN.set(Foreign::Guarded);
+    let _reset = Reset; // also when `work` panics
+    let result = work();
+    Ok((result, FOREIGN.get() == Foreign::Cut))
+}
+
 /// Bytes in a page of memory.
 pub(crate) fn page_size() -> usize {
     // SAFETY: sysconf reads a constant of the system.
@@ -201,6 +236,25 @@ extern "C" fn on_sigbus(_signal: libc::c_int, info: *mut libc::siginfo_t, _conte
             return;
         }
     }
+    if FOREIGN.get() != Foreign::No && info.si_code == libc::BUS_ADRERR {
+        let page = addr & !(PAGE.load(Ordering::Relaxed) - 1);
+        // SAFETY: only a page of a mapped file behind the file's end raises this code. It is read by the library
+        // that mapped it, on this thread, which has asked for zeros in its place; unmapping it later is the same.
+        let zeros = unsafe {
+            libc::mmap(
+                page as *mut libc::c_void,
+                PAGE.load(Ordering::Relaxed),
+                libc::PROT_READ,
+                libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if zeros != libc::MAP_FAILED {
+            FOREIGN.set(Foreign::Cut);
+            return;
+        }
+    }
     // Not ours. Put back who was there before: the instruction runs again and meets them.
     let previous = PREVIOUS.get().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `previous` is null (a no-op) or an action that sigaction itself handed out.
@@ -258,6 +312,19 @@ mod tests {
         let again = MappedFile::map(&file, 1 << 20).unwrap();
         assert_eq!(again.len(), 4096);
         assert!(!again.cut(), "a reused slot must not remember the earlier file");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// A library that maps a file by itself gets zeros too, when it is run under guard, and the caller is told.
+    #[test]
+    fn foreign_mapping_truncated_while_read_gives_zeros_and_says_so() {
+        let (path, file) = scratch("foreign", &vec![7; 64 * 1024]);
+        // Stands for the library: a mapping that is not registered.
+        let map = map_executable(&file, 64 * 1024).unwrap();
+        let sum = || map.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        assert_eq!(with_foreign_mappings(sum).unwrap(), (7 * 64 * 1024, false));
+        file.set_len(4096).unwrap();
+        assert_eq!(with_foreign_mappings(sum).unwrap(), (7 * 4096, true));
         std::fs::remove_file(path).unwrap();
     }
 
