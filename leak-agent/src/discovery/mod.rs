@@ -30,9 +30,10 @@
 //!
 //! - Plans, answers and attachments go by **file** ([`FileKey`]), because a probe sits on an inode and a plan is made of its bytes.
 //!   The build id only names the executable: two files may share it (a stripped twin).
-//! - Containers that share an image layer share the file: on overlayfs the key is what is behind it (kernel 6.6). On older kernels
-//!   each container's copy is attached by itself; a hit then runs the programs of each, but a process is followed
-//!   in its own only, so that counts stay right.
+//! - Containers that share an image layer share the file: on overlayfs the key is what is behind it (kernel 6.6, and a layer whose
+//!   file system has a UUID). Elsewhere each container's copy is attached by itself; a hit then runs the programs of each, but a
+//!   process is followed in its own only, so that counts stay right. Two layers on two copies of one file system, UUID included, would
+//!   be taken for one.
 //! - An attachment stays for a while after its last process ([`Settings::linger`]), so that short-lived processes one after the
 //!   other, and a process that executes itself anew, are followed without a gap.
 //! - Processes go by (pid, start time), never by pid. One that was found in `/proc` has its start time in clock ticks only; what is to
