@@ -34,7 +34,7 @@ impl Schedulers {
             let found = locations.reached(code, schedule.0, MAX_CALLS, MAX_VISITS);
             let mut paths = found
                 .iter()
-                .filter(|found| found.location.owner() == Owner::Runtime)
+                .filter(|found| found.owner == Owner::Runtime)
                 .map(|found| found.location.path)
                 .peekable();
             paths.peek()?;

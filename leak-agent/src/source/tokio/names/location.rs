@@ -106,6 +106,8 @@ impl fmt::Display for Location<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found<'data> {
     pub(super) location: Location<'data>,
+    /// Whose code it is.
+    pub(super) owner: Owner,
     /// Calls between the function the search began with and the one that loads it.
     pub(super) depth: u32,
     /// It is where the body of a coroutine begins.
@@ -197,6 +199,7 @@ impl<'data> Locations<'data> {
                         places.push(at);
                         said.found.push(Found {
                             location,
+                            owner: location.owner(),
                             depth: 0,
                             body: false,
                             outer: false,

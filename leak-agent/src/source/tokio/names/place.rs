@@ -40,9 +40,9 @@ pub(super) fn place<'data>(
 fn choose<'data>(found: &[Found<'data>], class: Class) -> Place<'data> {
     let mut known: Vec<&Found<'_>> = found
         .iter()
-        .filter(|found| found.location.owner() != Owner::Runtime)
+        .filter(|found| found.owner != Owner::Runtime)
         .collect();
-    known.sort_by_key(|found| (found.location.owner(), found.depth));
+    known.sort_by_key(|found| (found.owner, found.depth));
     // Coroutines that a closure on the blocking pool runs are not the closure.
     let bodies = || {
         known
@@ -54,11 +54,7 @@ fn choose<'data>(found: &[Found<'data>], class: Class) -> Place<'data> {
         .filter(|found| Some(found.depth) == nearest)
         .min_by_key(|found| !found.outer);
     // Of a dependency only the beginning of a task counts: its other lines are in code that many tasks call.
-    let best = body.or_else(|| {
-        known
-            .first()
-            .filter(|found| found.location.owner() == Owner::Program)
-    });
+    let best = body.or_else(|| known.first().filter(|found| found.owner == Owner::Program));
     let at = best.map(|found| found.location);
     let mut others: Vec<Location<'_>> = Vec::new();
     for other in known.iter().map(|found| found.location) {
@@ -80,6 +76,7 @@ mod tests {
     fn found(path: &'static str, line: u32, depth: u32, body: bool) -> Found<'static> {
         Found {
             location: Location { path, line },
+            owner: Location { path, line }.owner(),
             depth,
             body,
             outer: false,
