@@ -10,12 +10,14 @@ mod estimate;
 mod function;
 mod image;
 mod pointer;
+mod section;
 mod symbol;
 
 pub use error::ElfError;
 pub use function::{Bounds, Function, Functions};
 pub use image::{Image, Segment};
 pub use pointer::Pointers;
+pub use section::section_bytes;
 pub use symbol::{Symbol, function_symbols};
 
 /// An executable's bytes (memory-mapped) and its identity.

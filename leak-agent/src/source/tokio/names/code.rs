@@ -13,6 +13,10 @@ const MAX_FUNCTION: usize = 512 * 1024;
 /// Bytes that are decoded for one executable in all: about a second.
 const MAX_DECODED: usize = 64 << 20;
 
+/// Steps that are looked at for one executable in all, each as often as it is: half a second. A crafted file may
+/// have many tasks that share much code.
+const MAX_WORK: usize = 64 << 20;
+
 /// What an instruction does, as far as names care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -31,6 +35,7 @@ pub(super) struct Code<'image, 'data> {
     functions: &'image Functions,
     known: HashMap<u64, Rc<[(u64, Step)]>>,
     budget: usize,
+    work: usize,
 }
 
 impl<'image, 'data> Code<'image, 'data> {
@@ -46,12 +51,19 @@ impl<'image, 'data> Code<'image, 'data> {
             functions,
             known: HashMap::new(),
             budget: MAX_DECODED,
+            work: MAX_WORK,
         }
     }
 
-    /// Whether code was left out because the bound on decoded bytes was reached.
+    /// Whether code was left out because a bound was reached.
     pub(super) fn exhausted(&self) -> bool {
-        self.budget == 0
+        self.budget == 0 || self.work == 0
+    }
+
+    /// Takes work from the budget; false once it is used up.
+    pub(super) fn charge(&mut self, work: usize) -> bool {
+        self.work = self.work.saturating_sub(work.saturating_add(1));
+        self.work > 0
     }
 
     /// The calls and loads of the function that starts at the address, in order, with the address of each. Empty
@@ -59,7 +71,12 @@ impl<'image, 'data> Code<'image, 'data> {
     /// the budget is used up.
     pub(super) fn steps(&mut self, start: u64) -> Rc<[(u64, Step)]> {
         if let Some(steps) = self.known.get(&start) {
-            return Rc::clone(steps);
+            let steps = Rc::clone(steps);
+            return if self.charge(steps.len()) {
+                steps
+            } else {
+                Rc::from([])
+            };
         }
         let steps: Rc<[(u64, Step)]> = self.decode(start).into();
         self.known.insert(start, Rc::clone(&steps));

@@ -163,6 +163,9 @@ impl<'data> Locations<'data> {
         let mut found: Vec<Found<'data>> = Vec::new();
         while let Some((function, depth)) = queue.pop_front() {
             let said = self.said(code, function);
+            if !code.charge(said.found.len().saturating_add(said.calls.len())) {
+                break;
+            }
             found.extend(said.found.iter().map(|found| Found { depth, ..*found }));
             if depth >= max_depth {
                 continue;

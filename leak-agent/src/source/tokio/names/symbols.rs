@@ -14,8 +14,8 @@ const MAX_SYMBOLS: usize = 4 << 20;
 /// Names of one address that are read: folding was seen to put 40 on one.
 const MAX_ALIASES: usize = 64;
 
-/// Calls between a vtable's function and the one whose symbol tells.
-const MAX_CALLS: usize = 6;
+/// Calls between a vtable's function and the one whose symbol tells: 6 where code is optimised, 13 where not.
+const MAX_CALLS: usize = 16;
 
 /// Functions visited per vtable.
 const MAX_VISITS: usize = 200;
@@ -28,6 +28,12 @@ const BODY: u32 = 1 << 16;
 
 /// Which slot is `raw::schedule::<S>`, from tokio 1.23 on: shared by all tasks of a scheduler.
 const SCHEDULE: usize = 1;
+
+/// Functions around a future that are kept.
+const MAX_AROUND: usize = 16;
+
+/// Functions reached from all vtables together: 32 MB. A shipped file with 1 018 vtables reaches 60 000.
+const MAX_REACHED: usize = 1 << 20;
 
 /// Bytes of symbols demangled for one executable.
 const MAX_DEMANGLED: usize = 64 << 20;
@@ -42,6 +48,10 @@ pub(super) struct Named {
     pub(super) ambiguous: bool,
     /// Whether its scheduler is that of a `LocalSet`; `None` = no symbol tells.
     pub(super) local: Option<bool>,
+    /// The future's own code, if it was not inlined: its body or `poll`.
+    pub(super) body: Option<u64>,
+    /// The functions of tokio around it, the innermost last.
+    pub(super) around: Vec<u64>,
 }
 
 /// What the names of one address say.
@@ -83,14 +93,18 @@ impl<'data> Symbols<'data> {
         if self.list.is_empty() {
             return vec![Named::default(); vtables.len()];
         }
+        let mut left = MAX_REACHED;
         let walks: Vec<Vec<Reached>> = vtables
             .iter()
             .map(|vtable| {
                 let slots = vtable.slots.iter().enumerate();
-                slots
+                let walk: Vec<Reached> = slots
                     .filter(|(slot, _)| *slot != SCHEDULE || vtable.schedule().is_none())
+                    .filter(|_| left > 0)
                     .flat_map(|(slot, start)| self.walk(code, slot, start.0))
-                    .collect()
+                    .collect();
+                left = left.saturating_sub(walk.len());
+                walk
             })
             .collect();
         let mut users: HashMap<(u64, Option<Vaddr>), HashSet<usize>> = HashMap::new();
@@ -204,7 +218,8 @@ struct Reached {
 /// function: more than the types it names means that folding lost names.
 fn choose(walk: &[Reached], vtable: &TaskVtable, users: impl Fn(u64) -> usize) -> Named {
     let mut evidence: BTreeMap<Rc<str>, Evidence> = BTreeMap::new();
-    let mut called: HashSet<Rc<str>> = HashSet::new();
+    let mut called: HashMap<Rc<str>, u64> = HashMap::new();
+    let mut around = Vec::new();
     let mut local = None;
     for reached in walk {
         let types = matching(&reached.names, vtable.class());
@@ -217,7 +232,11 @@ fn choose(walk: &[Reached], vtable: &TaskVtable, users: impl Fn(u64) -> usize) -
             entry.own |= sharers == 1;
         }
         if reached.slot == 0 {
-            called.extend(reached.names.foreign.iter().cloned());
+            let foreign = reached.names.foreign.iter().cloned();
+            called.extend(foreign.map(|name| (name, reached.function)));
+            if reached.names.follow && around.len() < MAX_AROUND {
+                around.push(reached.function);
+            }
         }
         let schedulers = reached
             .names
@@ -230,7 +249,7 @@ fn choose(walk: &[Reached], vtable: &TaskVtable, users: impl Fn(u64) -> usize) -
     }
     let mut found: Vec<(Rc<str>, Evidence)> = evidence.into_iter().collect();
     for (future, evidence) in &mut found {
-        if is_polled(&called, future) {
+        if polled(&called, future).is_some() {
             evidence.own = true;
             evidence.weight = evidence.weight.saturating_add(BODY);
         }
@@ -241,6 +260,8 @@ fn choose(walk: &[Reached], vtable: &TaskVtable, users: impl Fn(u64) -> usize) -
             let rival = found.get(1).filter(|(_, rival)| rival.own);
             !best.own || rival.is_some_and(|(_, rival)| rival.weight >= best.weight / 2)
         }),
+        body: found.first().and_then(|(future, _)| polled(&called, future)),
+        around,
         futures: found.into_iter().map(|(future, _)| future).collect(),
         local,
     }
@@ -263,7 +284,9 @@ fn is_frame(demangled: &str) -> bool {
         "tokio::runtime::task::harness::",
         "tokio::runtime::task::core::",
     ];
-    const BETWEEN: [&str; 6] = [
+    const BETWEEN: [&str; 8] = [
+        "tokio::loom::std::unsafe_cell::UnsafeCell<",
+        "core::ops::function::FnOnce::call_once",
         "std::panicking::try",
         "std::panicking::catch_unwind",
         "std::panic::catch_unwind",
@@ -295,16 +318,19 @@ fn matching(names: &Names, class: Class) -> Vec<Rc<str>> {
     futures
 }
 
-/// Whether the functions called around `poll` are those of this future: its body (`app::serve::{{closure}}`) or its
-/// `poll` method (`<app::Countdown as core::future::future::Future>::poll`).
-fn is_polled(called: &HashSet<Rc<str>>, future: &str) -> bool {
+/// The function of this future among those called around `poll`: its body (`app::serve::{{closure}}`) or its `poll`
+/// method (`<app::Countdown as core::future::future::Future>::poll`).
+fn polled(called: &HashMap<Rc<str>, u64>, future: &str) -> Option<u64> {
     let future = future
         .strip_prefix("tokio::runtime::blocking::task::BlockingTask<")
         .and_then(|closure| closure.strip_suffix('>'))
         .unwrap_or(future);
-    called.contains(future)
-        || called
-            .iter()
-            .filter_map(|name| name.strip_prefix('<')?.strip_prefix(future))
-            .any(|rest| rest.starts_with(" as ") && rest.ends_with("::poll"))
+    let is_poll = |name: &str| {
+        let rest = name.strip_prefix('<').and_then(|name| name.strip_prefix(future));
+        rest.is_some_and(|rest| rest.starts_with(" as ") && rest.ends_with("::poll"))
+    };
+    called.get(future).copied().or_else(|| {
+        let mut named = called.iter().filter(|(name, _)| is_poll(name));
+        named.next().map(|(_, function)| *function)
+    })
 }
