@@ -6,9 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 ///
 /// The program computes the site like this:
 ///
-/// - [`from::CONSTANT`]: `site`
-/// - [`from::REGISTER`]: register `reg` minus the load bias
-/// - [`from::HEADER`]: `p = reg`; `derefs` times `p = *p`; then `*(p + field)` minus the load bias
+/// - with [`from::CONSTANT`] it is `site`
+/// - with [`from::REGISTER`], register `reg` minus the load bias
+/// - with [`from::HEADER`], `p = reg`; `derefs` times `p = *p`; then `*(p + field)` minus the load bias
 ///
 /// The load bias is the run-time address of the probed instruction minus `vaddr`, so that no per-process
 /// table is needed.

@@ -22,13 +22,29 @@ pub(crate) struct Delta {
 }
 
 /// One task was created.
-pub(crate) const SPAWNED: Delta = Delta { spawned: 1, finished: 0, baseline: 0 };
+pub(crate) const SPAWNED: Delta = Delta {
+    spawned: 1,
+    finished: 0,
+    baseline: 0,
+};
 /// One task ended.
-pub(crate) const FINISHED: Delta = Delta { spawned: 0, finished: 1, baseline: 0 };
+pub(crate) const FINISHED: Delta = Delta {
+    spawned: 0,
+    finished: 1,
+    baseline: 0,
+};
 /// Takes one end back.
-pub(crate) const UNFINISHED: Delta = Delta { spawned: 0, finished: u64::MAX, baseline: 0 };
+pub(crate) const UNFINISHED: Delta = Delta {
+    spawned: 0,
+    finished: u64::MAX,
+    baseline: 0,
+};
 /// One task was found alive.
-pub(crate) const FOUND: Delta = Delta { spawned: 0, finished: 0, baseline: 1 };
+pub(crate) const FOUND: Delta = Delta {
+    spawned: 0,
+    finished: 0,
+    baseline: 1,
+};
 
 /// Whether a count was the first of its site.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +53,11 @@ pub(crate) enum Sight {
     Known,
 }
 
-const ZERO: SiteTotals = SiteTotals { spawned: 0, finished: 0, baseline: 0 };
+const ZERO: SiteTotals = SiteTotals {
+    spawned: 0,
+    finished: 0,
+    baseline: 0,
+};
 
 /// Bumps a counter; says whether it was this CPU's first time.
 #[inline(always)]
@@ -81,7 +101,11 @@ pub(crate) fn add<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Resul
 /// The cold half of [`add`].
 #[inline(never)]
 fn add_unknown<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<Sight, Counter> {
-    let other = SiteKey { site: site::OTHER, plan: 0, ..*key };
+    let other = SiteKey {
+        site: site::OTHER,
+        plan: 0,
+        ..*key
+    };
     if let Some(totals) = OTHERS.get_ptr_mut(&other) {
         apply(totals, delta);
         bump(Counter::FoldedSites);
@@ -98,7 +122,10 @@ fn add_unknown<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<S
     let totals = OTHERS.get_ptr_mut(&other).ok_or(Counter::LostCounts)?;
     apply(totals, delta);
     if bump(Counter::FoldedSites) {
-        warn!(ctx, "no room for more spawn sites: folding those of process {} into ~other", key.process.tgid);
+        warn!(
+            ctx,
+            "no room for more spawn sites: folding those of process {} into ~other", key.process.tgid
+        );
     }
     Ok(Sight::Known)
 }
@@ -109,7 +136,15 @@ pub(crate) fn budget(process: &ProcessKey) -> Option<*mut Budget> {
     if let Some(budget) = BUDGETS.get_ptr_mut(process) {
         return Some(budget);
     }
-    let _ = BUDGETS.insert(process, &Budget { second: 0, stacks: 0, rows: 0 }, BPF_NOEXIST.into());
+    let _ = BUDGETS.insert(
+        process,
+        &Budget {
+            second: 0,
+            stacks: 0,
+            rows: 0,
+        },
+        BPF_NOEXIST.into(),
+    );
     BUDGETS.get_ptr_mut(process)
 }
 
@@ -118,7 +153,9 @@ pub(crate) fn budget(process: &ProcessKey) -> Option<*mut Budget> {
 fn may_add_row(process: &ProcessKey) -> bool {
     match budget(process) {
         // SAFETY: a valid map value.
-        Some(budget) => (unsafe { atomic::fetch_add(&raw mut (*budget).rows, 1) }) < settings::sites_per_process().into(),
+        Some(budget) => {
+            (unsafe { atomic::fetch_add(&raw mut (*budget).rows, 1) }) < settings::sites_per_process().into()
+        }
         None => true,
     }
 }

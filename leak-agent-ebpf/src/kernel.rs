@@ -7,7 +7,8 @@ use crate::{
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
-        bpf_get_current_task_btf, bpf_probe_read_kernel, generated::bpf_task_pt_regs, generated::bpf_task_storage_get,
+        bpf_get_current_task_btf, bpf_probe_read_kernel, generated::bpf_task_pt_regs,
+        generated::bpf_task_storage_get,
     },
 };
 use leak_agent_common::{key::ProcessKey, settings::NO_FIELD};
@@ -80,7 +81,10 @@ impl Task {
 
     #[inline(always)]
     pub(crate) fn comm(self) -> [u8; 16] {
-        let at = self.0.wrapping_add(settings::o_comm() as usize).cast::<[u8; 16]>();
+        let at = self
+            .0
+            .wrapping_add(settings::o_comm() as usize)
+            .cast::<[u8; 16]>();
         // SAFETY: reads 16 bytes of kernel memory, faults are an error.
         unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
     }
@@ -92,14 +96,20 @@ impl Task {
         let at = leader.wrapping_add(settings::o_start() as usize).cast::<u64>();
         // SAFETY: reads 8 bytes of kernel memory, faults are an error.
         let start_boottime = unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0);
-        ProcessKey { start_boottime, tgid: self.tgid(), pad: 0 }
+        ProcessKey {
+            start_boottime,
+            tgid: self.tgid(),
+            pad: 0,
+        }
     }
 
     /// Whether no thread of its process is left that has not begun to exit.
     #[inline(always)]
     pub(crate) fn group_dead(self) -> bool {
         let signal = self.pointer_at(settings::o_signal());
-        let at = signal.wrapping_add(settings::o_signal_live() as usize).cast::<i32>();
+        let at = signal
+            .wrapping_add(settings::o_signal_live() as usize)
+            .cast::<i32>();
         // SAFETY: as above.
         matches!(unsafe { bpf_probe_read_kernel(at) }, Ok(0))
     }

@@ -1,10 +1,11 @@
 //! What is rare goes into the ring; a record that does not fit is counted by kind.
 
 use crate::{
+    atomic,
     count::bump,
     kernel::Task,
     maps::{RING, SEQUENCES},
-    settings, atomic,
+    settings,
 };
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use leak_agent_common::{
@@ -23,14 +24,25 @@ pub(crate) fn now() -> u64 {
 /// The head of a record.
 #[inline(always)]
 pub(crate) fn header(kind: u32, process: ProcessKey, exec_id: u32) -> Header {
-    Header { kind, exec_id, at: now(), process }
+    Header {
+        kind,
+        exec_id,
+        at: now(),
+        process,
+    }
 }
 
 /// Tells of a process: `task` is any task of it.
 #[inline(always)]
 pub(crate) fn process(kind: u32, task: Task, process: ProcessKey, other: ProcessKey) -> Result<(), Counter> {
-    let mut entry = RING.reserve::<ProcessRecord>(0).ok_or(Counter::LostProcessRecord)?;
-    entry.write(ProcessRecord { header: header(kind, process, task.exec_id()), other, comm: task.comm() });
+    let mut entry = RING
+        .reserve::<ProcessRecord>(0)
+        .ok_or(Counter::LostProcessRecord)?;
+    entry.write(ProcessRecord {
+        header: header(kind, process, task.exec_id()),
+        other,
+        comm: task.comm(),
+    });
     entry.submit(0);
     bump(Counter::RingRecords);
     Ok(())
@@ -43,14 +55,21 @@ pub(crate) fn stream(key: &SiteKey, role: u8) -> Result<(), Counter> {
     if every == 0 {
         return Ok(());
     }
-    let Some(sequence) = SEQUENCES.get_ptr_mut(1) else { return Ok(()) };
+    let Some(sequence) = SEQUENCES.get_ptr_mut(1) else {
+        return Ok(());
+    };
     // SAFETY: a valid map value of this CPU.
     if (unsafe { atomic::fetch_add(sequence, 1) }) % every != 0 {
         return Ok(());
     }
     let mut entry = RING.reserve::<StreamRecord>(0).ok_or(Counter::LostStreamRecord)?;
     let header = header(kind::STREAM, key.process, key.exec_id);
-    entry.write(StreamRecord { header, site: *key, role: role.into(), pad: 0 });
+    entry.write(StreamRecord {
+        header,
+        site: *key,
+        role: role.into(),
+        pad: 0,
+    });
     entry.submit(0);
     bump(Counter::RingRecords);
     Ok(())

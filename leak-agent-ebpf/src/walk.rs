@@ -21,7 +21,12 @@ use leak_agent_common::{
 /// Walks the stack by learned frame sizes. `None`: a frame is not known (yet).
 #[inline(always)]
 pub(crate) fn recognise(process: ProcessKey, exec_id: u32, regs: &UserRegs) -> Option<u64> {
-    let mut frame = FrameKey { process, pc: regs.ip, exec_id, pad: 0 };
+    let mut frame = FrameKey {
+        process,
+        pc: regs.ip,
+        exec_id,
+        pad: 0,
+    };
     let mut cfa = regs.sp;
     let mut key = WALK_SEED;
     for _ in 0..WALK_FRAMES {
@@ -56,7 +61,9 @@ pub(crate) fn ticket(process: &ProcessKey) -> Option<u64> {
 /// Counts one stack of this process; says whether it may be sent.
 #[inline(always)]
 pub(crate) fn may_send_stack(process: &ProcessKey) -> bool {
-    let Some(budget) = budget(process) else { return true };
+    let Some(budget) = budget(process) else {
+        return true;
+    };
     let second = ring::now() >> 30;
     // SAFETY: a valid map value. A race between two CPUs lets a few stacks more through, no harm.
     unsafe {
@@ -70,7 +77,12 @@ pub(crate) fn may_send_stack(process: &ProcessKey) -> bool {
 
 /// Sends the creator's stack.
 #[inline(always)]
-pub(crate) fn send_stack(process: ProcessKey, exec_id: u32, site: u64, regs: &UserRegs) -> Result<(), Counter> {
+pub(crate) fn send_stack(
+    process: ProcessKey,
+    exec_id: u32,
+    site: u64,
+    regs: &UserRegs,
+) -> Result<(), Counter> {
     let scratch = SCRATCH.get_ptr_mut(0).ok_or(Counter::StackScratchBusy)?;
     // SAFETY: a valid map value of this CPU.
     if (unsafe { atomic::swap(&raw mut (*scratch).busy, 1) }) != 0 {
@@ -102,7 +114,11 @@ fn fill_and_send(
         }
         // SAFETY: the piece is inside `bytes`; user memory that faults is an error.
         let failed = unsafe {
-            read_user_raw(bytes.add(at).cast(), STACK_PIECE as u32, (start + at as u64) as *const core::ffi::c_void)
+            read_user_raw(
+                bytes.add(at).cast(),
+                STACK_PIECE as u32,
+                (start + at as u64) as *const core::ffi::c_void,
+            )
         };
         if failed != 0 {
             break;
@@ -123,7 +139,12 @@ fn fill_and_send(
     let failed = unsafe {
         (&raw mut (*scratch).record).write(record);
         let size = size_of::<StackRecord>() + len.min(STACK_CAP);
-        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), (&raw mut (*scratch).record).cast(), size as u64, 0)
+        bpf_ringbuf_output(
+            (&raw const RING).cast_mut().cast(),
+            (&raw mut (*scratch).record).cast(),
+            size as u64,
+            0,
+        )
     };
     if failed != 0 {
         return Err(Counter::LostStackRecord);

@@ -24,7 +24,14 @@ const CLONE_THREAD: u64 = 0x0001_0000;
 /// The key of a thread's spawn site.
 #[inline(always)]
 pub(crate) fn thread_site(process: ProcessKey, site: u64) -> SiteKey {
-    SiteKey { process, site, plan: 0, exec_id: 0, runtime: runtime::THREAD, pad: 0 }
+    SiteKey {
+        process,
+        site,
+        plan: 0,
+        exec_id: 0,
+        runtime: runtime::THREAD,
+        pad: 0,
+    }
 }
 
 /// Whether the baseline walk is complete: from then on every living thread has its storage.
@@ -75,7 +82,9 @@ fn newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
             let regs = creator.user_regs();
             let exec_id = creator.exec_id();
             let known = walk::recognise(process, exec_id, &regs);
-            let number = known.or_else(|| walk::ticket(&process)).unwrap_or(site::UNRESOLVED);
+            let number = known
+                .or_else(|| walk::ticket(&process))
+                .unwrap_or(site::UNRESOLVED);
             // SAFETY: as above.
             unsafe { atomic::swap(&raw mut (*birth).site, number) };
             let sight = add(ctx, &thread_site(process, number), SPAWNED)?;
@@ -132,7 +141,11 @@ fn exit(ctx: &BtfTracePointContext) -> Result<(), Counter> {
             bump(Counter::UnknownThreadExits);
         }
     }
-    if task.group_dead() { ring::process(kind::EXIT, task, process, process) } else { Ok(()) }
+    if task.group_dead() {
+        ring::process(kind::EXIT, task, process, process)
+    } else {
+        Ok(())
+    }
 }
 
 /// Context of a task iterator.

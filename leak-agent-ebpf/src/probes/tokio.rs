@@ -56,7 +56,15 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
         runtime: point.runtime,
         pad: 0,
     };
-    add(ctx, &key, if point.role == role::SPAWN { SPAWNED } else { FINISHED })?;
+    add(
+        ctx,
+        &key,
+        if point.role == role::SPAWN {
+            SPAWNED
+        } else {
+            FINISHED
+        },
+    )?;
     ring::stream(&key, point.role)
 }
 

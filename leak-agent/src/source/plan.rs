@@ -91,7 +91,7 @@ pub struct PlannedSite {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteInfo {
     /// Stable between restarts of the program, unique in the process and runtime:
-    /// "<executable id>:<address>", never a name.
+    /// `<executable id>:<address>`, never a name.
     pub id: String,
     /// The name a programmer of that runtime knows: "app::conn::serve".
     pub name: String,

@@ -227,7 +227,7 @@ fn present(path: &str) -> State {
     }
 }
 
-/// The file marks the level in force: "none [integrity] confidentiality". Without the file there is no lockdown, or
+/// The file marks the level in force: `none [integrity] confidentiality`. Without the file there is no lockdown, or
 /// securityfs is not mounted.
 fn lockdown(text: io::Result<String>) -> State {
     match text {

@@ -94,7 +94,7 @@ fn runtime_site(frame: &NamedFrame, name: &str, kind: &'static str, note: Option
     }
 }
 
-/// "<executable id>:<address of the call, as a return address>".
+/// `<executable id>:<address of the call, as a return address>`.
 fn id(frame: &NamedFrame) -> String {
     match &frame.id {
         Some(id) => format!("{id}:{:#x}", frame.vaddr),
