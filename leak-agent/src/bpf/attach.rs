@@ -20,7 +20,7 @@ pub(super) enum Means {
     /// One link for many points (6.6).
     Multi(OwnedFd),
     /// One link per point; each takes 0.1–0.25 s to detach.
-    Perf(Arc<Mutex<Ebpf>>),
+    Perf(&'static str, Arc<Mutex<Ebpf>>),
 }
 
 /// Attaches plans and keeps the books of points and plans. Blocks (13 ms for 150 points, more for perf
@@ -137,10 +137,10 @@ impl Attacher {
                     syscall::link_multi_uprobe(program.as_fd(), &path, &offsets, &cookies).map_err(failed)?,
                 )
             }
-            Means::Perf(loaded) => {
+            Means::Perf(hook, loaded) => {
                 let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
                 let program: &mut UProbe = loaded
-                    .program_mut(super::kernel::HOOK)
+                    .program_mut(hook)
                     .and_then(|program| program.try_into().ok())
                     .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
                 let mut links = Vec::with_capacity(plan.points.len());

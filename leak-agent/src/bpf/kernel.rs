@@ -31,6 +31,28 @@ pub struct Limits {
     pub sites_per_process: u32,
     /// One of so many spawns and finishes is streamed; 0 = none.
     pub stream_every: u32,
+    /// What runs at the hooks in files.
+    pub hook: Hook,
+}
+
+/// The program of the hooks in files.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Hook {
+    /// Counts.
+    #[default]
+    Count,
+    /// Does nothing: what a probe costs whatever runs at it, for measurements.
+    Empty,
+}
+
+impl Hook {
+    /// Its name in the object.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::Count => "tokio_hook",
+            Self::Empty => "empty_hook",
+        }
+    }
 }
 
 /// Attach points of all plans together.
@@ -45,9 +67,6 @@ const TRACEPOINTS: &[(&str, &str)] = &[
     ("task_exec", "sched_process_exec"),
     ("task_newtask", "task_newtask"),
 ];
-
-/// The program of the hooks in files.
-pub(super) const HOOK: &str = "tokio_hook";
 
 /// The loaded programs: they count for as long as this lives. The kernel detaches everything when the
 /// process ends, however it ends.
@@ -128,8 +147,9 @@ impl Kernel {
             .map(|(program, _)| Ok((*program, program_fd(&programs, program)?)))
             .collect::<Result<Vec<_>, BpfError>>()?;
         let loaded = Arc::new(Mutex::new(programs));
-        let (means, fd) = hook_programs(object, &loaded, &maps)?;
-        fds.push((HOOK, fd));
+        let hook = limits.hook.program();
+        let (means, fd) = hook_programs(hook, object, &loaded, &maps)?;
+        fds.push((hook, fd));
         Ok(Self {
             totals: Totals {
                 sites: maps.take("SITES", limits.sites)?,
@@ -324,15 +344,16 @@ fn program_fd(programs: &Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> 
 
 /// Loads the program of the hooks in files: for multi links where the kernel has them, else for perf links.
 fn hook_programs(
+    hook: &'static str,
     object: &[u8],
     loaded: &Arc<Mutex<Ebpf>>,
     maps: &Maps,
 ) -> Result<(Means, OwnedFd), BpfError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Load {
-        program: HOOK,
+        program: hook,
         source,
     };
-    match load_multi(object, HOOK, maps) {
+    match load_multi(object, hook, maps) {
         Ok(program) => {
             let fd = program.try_clone().map_err(|error| failed(error.into()))?;
             Ok((Means::Multi(program), fd))
@@ -341,13 +362,13 @@ fn hook_programs(
             tracing::info!(error = %chain(&error), "no multi links for uprobes: one perf link per point");
             let mut programs = loaded.lock().unwrap_or_else(PoisonError::into_inner);
             let program: &mut UProbe = programs
-                .program_mut(HOOK)
-                .ok_or_else(|| missing(HOOK))?
+                .program_mut(hook)
+                .ok_or_else(|| missing(hook))?
                 .try_into()
                 .map_err(|error: aya::programs::ProgramError| failed(error.into()))?;
             program.load().map_err(|error| failed(error.into()))?;
-            let fd = program_fd(&programs, HOOK)?;
-            Ok((Means::Perf(Arc::clone(loaded)), fd))
+            let fd = program_fd(&programs, hook)?;
+            Ok((Means::Perf(hook, Arc::clone(loaded)), fd))
         }
     }
 }

@@ -22,4 +22,4 @@ mod syscall;
 
 pub use attach::{Attached, Attacher};
 pub use error::BpfError;
-pub use kernel::{Kernel, Limits};
+pub use kernel::{Hook, Kernel, Limits};
