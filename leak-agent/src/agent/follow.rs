@@ -12,10 +12,11 @@
 use super::attachments::{self, Request};
 use super::handle::{AgentHandle, StartError, Stop};
 use super::message::{Message, Resolution};
+use super::pace::Pace;
 use super::ring::{self, RingCounts};
 use super::self_usage::SelfUsage;
 use super::stacks::{self, Stacks};
-use crate::bpf::{Kernel, Limits};
+use crate::bpf::{Hook, Kernel, Limits};
 use crate::config::AgentConfig;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
 use crate::engine::{Engine, KernelRuntime, Snapshot};
@@ -55,8 +56,9 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         processes: config.max_processes,
         stacks_per_second: config.stacks_per_second,
         stack_bytes: config.stack_bytes,
-        sites_per_process: (config.max_sites / 4).max(1),
+        sites_per_process: config.max_sites_per_process,
         stream_every: config.stream_every.unwrap_or(0),
+        hook: Hook::Count,
     };
     let mut kernel = Kernel::load(&limits, config.stats).map_err(|error| super::why_no_bpf(&error))?;
     let (inbox, messages) = sync_channel(INBOX);
@@ -124,6 +126,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         kernel_counters: BTreeMap::new(),
         attach_failures: BTreeMap::new(),
         counters: BTreeMap::new(),
+        pace: Pace::new(clock::now()),
         ring_counts,
     };
     let first = follower.report(&Snapshot {
@@ -161,6 +164,7 @@ struct Follower {
     kernel_counters: BTreeMap<Counter, u64>,
     attach_failures: BTreeMap<&'static str, u64>,
     counters: BTreeMap<&'static str, u64>,
+    pace: Pace,
     ring_counts: Arc<RingCounts>,
 }
 
@@ -172,15 +176,23 @@ impl Follower {
             if now >= due {
                 let snapshot = self.tick(now);
                 reports.send_replace(Arc::new(self.report(&snapshot)));
-                due = BootTime(clock::now().0 + self.interval());
+                let done = clock::now();
+                self.pace.tick(now, done);
+                due = BootTime(done.0 + self.interval());
                 continue;
             }
             let wake = due.min(self.discovery.next_wake());
             match messages.recv_timeout(wake.since(now).min(PATIENCE)) {
-                Ok(message) => self.take(message, clock::now()),
+                Ok(message) => {
+                    let now = clock::now();
+                    self.take(message, now);
+                    self.pace.turn(now, clock::now());
+                }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.discovery.tick(clock::now());
+                    let now = clock::now();
+                    self.discovery.tick(now);
                     self.act();
+                    self.pace.turn(now, clock::now());
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     tracing::error!("all threads that feed the agent have ended");
@@ -241,6 +253,7 @@ impl Follower {
     }
 
     fn event(&mut self, event: Event, now: BootTime) {
+        self.pace.event(&event, now);
         self.engine.apply(&event);
         let notice = match event {
             Event::Stack(stack) => {
@@ -391,6 +404,7 @@ impl Follower {
         }
         counters.insert("pool_substitutes", self.pool.substitutes());
         counters.extend(self.stacks.counters());
+        counters.extend(self.pace.counters());
         let sizes = self.discovery.sizes();
         let (stacks_waiting, stacks_max) = self.stacks.fill();
         let [sites, others] = self.kernel.totals.maps();

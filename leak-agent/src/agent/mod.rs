@@ -4,6 +4,7 @@ mod attachments;
 mod follow;
 mod handle;
 mod message;
+mod pace;
 mod proc_only;
 mod ring;
 mod self_usage;
