@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod compare;
+pub mod hooked;
 pub mod hostile;
 pub mod http;
 pub mod privilege;

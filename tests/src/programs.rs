@@ -101,6 +101,32 @@ pub fn tokio_probe() -> PathBuf {
     .path()
 }
 
+/// The same program with `console-subscriber` built in: other people's way to see tasks.
+#[must_use]
+pub fn tokio_console() -> PathBuf {
+    cargo(
+        "tokio-probe/tokio-154-console",
+        "tokio-154-console",
+        Profile::Release,
+    )
+}
+
+/// The agent itself, not optimised and with full debug information: a large program with tokio in it. The first
+/// time takes minutes.
+#[must_use]
+pub fn large_executable() -> PathBuf {
+    let _lock = lock();
+    let folder = target().join("large");
+    run(
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--quiet", "-p", "leak-agent", "--target-dir"])
+            .arg(&folder)
+            .env("CARGO_PROFILE_DEV_DEBUG", "full")
+            .current_dir(root()),
+    );
+    folder.join("debug").join("leak-agent")
+}
+
 /// The shared library with tokio 1.47.
 #[must_use]
 pub fn tokio_library() -> PathBuf {

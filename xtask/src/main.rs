@@ -5,6 +5,7 @@
     reason = "this program talks to a person"
 )]
 
+mod bench;
 mod ci;
 mod command;
 mod dist;
@@ -35,6 +36,8 @@ enum Task {
     Docs(docs::Options),
     /// Feed the parsers of untrusted input with hostile input
     Fuzz(fuzz::Options),
+    /// Measure what the agent costs, as root: docs/OVERHEAD.md says how to read the numbers
+    Bench(bench::Options),
     /// Check the licences and sources of all dependencies against deny.toml
     Licences,
     /// Build the static agent with checksums, completions and manual page into target/dist
@@ -55,6 +58,7 @@ fn main() -> std::process::ExitCode {
         Task::Lint => lint::main(),
         Task::Docs(options) => docs::main(&options),
         Task::Fuzz(options) => fuzz::main(&options),
+        Task::Bench(options) => bench::main(&options),
         Task::Licences => licences::main(),
         Task::Dist => dist::main(),
         Task::Setup => setup::main(),

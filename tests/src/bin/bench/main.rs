@@ -1,0 +1,74 @@
+//! What the agent costs: `cargo xtask bench`, as root. All numbers are ratios within one run, or set against a
+//! limit; docs/OVERHEAD.md says how to read them.
+#![expect(clippy::print_stdout, reason = "this program talks to a person")]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement that cannot be made fails with the reason
+
+mod process;
+mod scan;
+mod service;
+mod slices;
+mod steady;
+mod storm;
+mod task;
+mod thread;
+
+/// A measurement.
+struct Bench {
+    name: &'static str,
+    what: &'static str,
+    run: fn(),
+}
+
+const ALL: &[Bench] = &[
+    Bench {
+        name: "task",
+        what: "what a probe adds to a spawn and finish of a tokio task",
+        run: task::run,
+    },
+    Bench {
+        name: "storm",
+        what: "2,000,000 spawns through a ring that nobody reads",
+        run: storm::run,
+    },
+    Bench {
+        name: "steady",
+        what: "the agent itself: 200,000 live tasks, 50,000 more per second",
+        run: steady::run,
+    },
+    Bench {
+        name: "scan",
+        what: "a node with 500 processes: how long the event line stops",
+        run: scan::run,
+    },
+    Bench {
+        name: "thread",
+        what: "what the agent adds to the creation and join of a thread",
+        run: thread::run,
+    },
+];
+
+fn main() -> std::process::ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| ALL.iter().all(|bench| bench.name != *name))
+    {
+        println!("error: no measurement is called {unknown}");
+        return std::process::ExitCode::from(2);
+    }
+    for bench in ALL {
+        if wanted.is_empty() || wanted.iter().any(|name| name == bench.name) {
+            println!("== {}: {}", bench.name, bench.what);
+            println!("   load of the machine before: {}", process::load());
+            (bench.run)();
+            println!("   load of the machine after: {}", process::load());
+        }
+    }
+    std::process::ExitCode::SUCCESS
+}
+
+/// A number against its limit.
+fn verdict(what: &str, value: f64, limit: f64, unit: &str) {
+    let verdict = if value <= limit { "ok" } else { "MISSED" };
+    println!("   {what}: {value:.3}{unit} (at most {limit}{unit}): {verdict}");
+}

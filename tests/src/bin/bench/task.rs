@@ -1,0 +1,191 @@
+//! What is added to a spawn and finish of a tokio task: by a probe that does nothing, by ours, by bpftrace, and by
+//! instrumentation that is built in.
+
+use crate::process::{Program, cpu_ns};
+use crate::slices::Samples;
+use crate::verdict;
+use leak_agent::bpf::Hook;
+use leak_agent_tests::hooked::{Hooked, limits};
+use leak_agent_tests::{probed, programs};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// How often the variants take turns, per scheduler.
+const ROUNDS: usize = 12;
+/// What a user would type who knows tokio: one function per spawn, one per finish. Both exist as symbols in an
+/// ordinary release build.
+const BPFTRACE: [&str; 2] = ["*OwnedTasks*bind_inner*", "*State*transition_to_terminal*"];
+
+const NAMES: [&str; 5] = [
+    "no probes",
+    "empty program",
+    "leak-agent",
+    "bpftrace",
+    "console-subscriber",
+];
+const NONE: usize = 0;
+const EMPTY: usize = 1;
+const OURS: usize = 2;
+const TRACED: usize = 3;
+const CONSOLE: usize = 4;
+
+pub(crate) fn run() {
+    let path = programs::tokio_probe();
+    let mut empty = Hooked::load(&path, &limits(1 << 20, 0, Hook::Empty));
+    let mut ours = Hooked::load(&path, &limits(1 << 20, 0, Hook::Count));
+    let emulated = ours.plan.points.iter().filter(|point| point.emulated).count();
+    println!(
+        "   attach points on instructions that the kernel emulates: {emulated} of {}",
+        ours.plan.points.len()
+    );
+    for (mode, name) in [(1, "current_thread"), (2, "multi_thread")] {
+        let mut program = Program::start(&path);
+        let mut console = Program::start(&programs::tokio_console());
+        let [mut cpu, mut wall] = [(); 2].map(|()| NAMES.map(|_| Samples::default()));
+        for _ in 0..ROUNDS {
+            for variant in 0..NAMES.len() {
+                let target = if variant == CONSOLE {
+                    &mut console
+                } else {
+                    &mut program
+                };
+                let pid = target.pid();
+                let before = ours.counted();
+                let mut traced = None;
+                match variant {
+                    EMPTY => empty.attach(),
+                    OURS => ours.attach(),
+                    TRACED => traced = Bpftrace::start(&path),
+                    _ => {}
+                }
+                // What sits at the hooks is there, and nothing else is.
+                let altered = variant != CONSOLE && probed::altered_bytes(pid, &path) > 0;
+                let slice = slice(target, mode);
+                match variant {
+                    EMPTY => empty.detach(),
+                    OURS => ours.detach(),
+                    _ => {}
+                }
+                match variant {
+                    NONE | CONSOLE => assert!(!altered, "somebody else has probes in the target"),
+                    TRACED if traced.is_none() => continue,
+                    _ => assert!(altered, "no probes in the target: {}", NAMES[variant]),
+                }
+                let hits = traced.map(Bpftrace::finish);
+                if variant == TRACED {
+                    let hits = hits.unwrap();
+                    assert!(
+                        hits as f64 >= 2.0 * slice.tasks,
+                        "bpftrace saw {hits} hits of {} tasks",
+                        slice.tasks
+                    );
+                }
+                if variant == OURS {
+                    let counted = ours.counted();
+                    assert!((counted.spawned - before.spawned) as f64 >= slice.tasks);
+                    assert!((counted.finished - before.finished) as f64 >= slice.tasks);
+                }
+                cpu[variant].push(slice.cpu_ns);
+                wall[variant].push(slice.wall_ns);
+            }
+        }
+        table(name, &cpu, &wall);
+    }
+}
+
+struct Slice {
+    tasks: f64,
+    /// CPU time of the whole program per task, nanoseconds.
+    cpu_ns: f64,
+    /// Median over batches of the time per task, nanoseconds.
+    wall_ns: f64,
+}
+
+/// One second of spawns.
+fn slice(target: &mut Program, mode: u32) -> Slice {
+    let before = cpu_ns(target.pid());
+    let answer = target.ask(&format!("bench {mode} 1"));
+    let cpu = cpu_ns(target.pid()) - before;
+    let number = |field: &str| answer[field].as_f64().unwrap();
+    let tasks = number("tasks");
+    Slice {
+        tasks,
+        cpu_ns: cpu as f64 / tasks,
+        wall_ns: number("ns_median"),
+    }
+}
+
+fn table(scheduler: &str, cpu: &[Samples; 5], wall: &[Samples; 5]) {
+    println!(
+        "   {scheduler}, {ROUNDS} rounds: cost of a task, and what is added to it relative to the empty program"
+    );
+    println!(
+        "   {:<20} {:>12} {:>12} {:>26}",
+        "", "x no probes", "x empty", "x empty, quartiles, wall"
+    );
+    for (index, name) in NAMES.iter().enumerate() {
+        if cpu[index].median().is_nan() {
+            println!("   {name:<20} not installed");
+            continue;
+        }
+        let whole = cpu[index].times(&cpu[NONE])[1];
+        if index == NONE {
+            println!("   {name:<20} {whole:>12.2} {:>12} {:>26}", "0", "");
+            continue;
+        }
+        let [low, middle, high] = cpu[index].added_to(&cpu[EMPTY], &cpu[NONE]);
+        let wall = wall[index].added_to(&wall[EMPTY], &wall[NONE])[1];
+        println!("   {name:<20} {whole:>12.2} {middle:>12.3} {low:>10.3}–{high:.3} {wall:>9.3}");
+    }
+    let above = cpu[OURS].above(&cpu[NONE]) / cpu[EMPTY].above(&cpu[NONE]);
+    println!("   leak-agent : empty by medians of differences: {above:.3}");
+    verdict(
+        "added by leak-agent, of what the empty program adds",
+        cpu[OURS].added_to(&cpu[EMPTY], &cpu[NONE])[1],
+        1.15,
+        "",
+    );
+}
+
+/// bpftrace with its probes in place.
+struct Bpftrace {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Bpftrace {
+    /// Starts it and waits until it counts; `None` = not installed.
+    fn start(path: &Path) -> Option<Self> {
+        let probes = BPFTRACE.map(|symbol| format!("uprobe:{}:{symbol}", path.display()));
+        let line = format!(
+            "{} {{ @[probe] = count(); }} BEGIN {{ printf(\"ready\\n\"); }}",
+            probes.join(",")
+        );
+        let mut child = Command::new("bpftrace")
+            .args(["-e", &line])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut stdout = BufReader::new(child.stdout.take()?);
+        let mut text = String::new();
+        while !text.contains("ready") {
+            assert!(stdout.read_line(&mut text).unwrap() > 0, "bpftrace ended: {text}");
+        }
+        Some(Self { child, stdout })
+    }
+
+    /// Ends it; how often its probes were hit.
+    fn finish(mut self) -> u64 {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).unwrap();
+        self.child.wait().unwrap();
+        text.lines()
+            .filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok())
+            .sum()
+    }
+}

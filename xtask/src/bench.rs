@@ -1,0 +1,36 @@
+//! `cargo xtask bench`: builds the agent and the measurements, optimised, and runs them.
+
+use crate::command;
+use anyhow::Result;
+
+/// Which measurements.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only these; none = all
+    #[arg(value_parser = ["task", "storm", "steady", "scan", "thread"])]
+    names: Vec<String>,
+}
+
+/// Runs them one after the other; each prints its numbers.
+///
+/// # Errors
+///
+/// Something did not build, or a measurement could not be made.
+pub(crate) fn main(options: &Options) -> Result<()> {
+    command::step("building");
+    command::run(command::cargo().args(["build", "--release", "--package", "leak-agent"]))?;
+    command::step("measuring");
+    command::run(
+        command::cargo()
+            .args([
+                "run",
+                "--release",
+                "--package",
+                "leak-agent-tests",
+                "--bin",
+                "bench",
+                "--",
+            ])
+            .args(&options.names),
+    )
+}
