@@ -70,7 +70,7 @@ impl Traces {
         for segment in image.segments() {
             for at in finder.find_iter(segment.bytes).take(MAX_HITS) {
                 hits += 1;
-                if let Some(version) = segment.bytes.get(at..).and_then(source_path_version) {
+                if let Some(version) = source_path_version(segment.bytes, at) {
                     *counts.entry(version).or_insert(0) += 1;
                 }
             }
@@ -84,9 +84,13 @@ impl Traces {
     }
 }
 
-/// The version in `tokio-1.47.2/src…` at the start of the bytes.
-fn source_path_version(bytes: &[u8]) -> Option<Version> {
-    let rest = bytes.strip_prefix(b"tokio-")?;
+/// The version in `tokio-1.47.2/src…` at this place. Not that of `signal-hook-tokio-0.4.0/src…`: another crate.
+fn source_path_version(bytes: &[u8], at: usize) -> Option<Version> {
+    let (before, here) = bytes.split_at_checked(at)?;
+    if matches!(before.last(), Some(b'-' | b'_')) {
+        return None;
+    }
+    let rest = here.strip_prefix(b"tokio-")?;
     let (major, rest) = number(rest)?;
     let (minor, rest) = number(rest.strip_prefix(b".")?)?;
     let (patch, rest) = number(rest.strip_prefix(b".")?)?;
@@ -116,7 +120,7 @@ mod tests {
     /// Check which path beginnings name a version.
     #[test]
     fn source_paths_name_versions_and_other_words_do_not() {
-        let cases: [(&[u8], Option<(u32, u32, u32)>); 9] = [
+        let cases: [(&[u8], Option<(u32, u32, u32)>); 11] = [
             (b"tokio-1.47.2/src/runtime/task/core.rs", Some((1, 47, 2))),
             (b"tokio-0.2.25/src/lib.rs", Some((0, 2, 25))),
             (b"tokio-0.2.0-alpha.6/src/lib.rs", Some((0, 2, 0))),
@@ -126,9 +130,12 @@ mod tests {
             (b"tokio-util-0.7.1/src", None),
             (b"tokio-1.9999999.0/src", None),
             (b"tokio-1.2.", None),
+            (b"signal-hook-tokio-0.4.0/src/lib.rs", None),
+            (b"index/tokio-1.54.1/src/task/mod.rs", Some((1, 54, 1))),
         ];
         for (bytes, expected) in cases {
-            let found = source_path_version(bytes).map(|v| (v.major, v.minor, v.patch));
+            let at = bytes.windows(5).position(|word| word == b"tokio").unwrap();
+            let found = source_path_version(bytes, at).map(|v| (v.major, v.minor, v.patch));
             assert_eq!(found, expected, "{}", String::from_utf8_lossy(bytes));
         }
     }
