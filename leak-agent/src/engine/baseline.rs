@@ -46,6 +46,11 @@ impl Row {
         self.now.baseline.wrapping_add(self.now.spawned) == self.now.finished
     }
 
+    /// Whether more has ended than began.
+    pub(super) fn has_surplus(&self) -> bool {
+        self.floor != 0
+    }
+
     /// Whether anything was created here.
     pub(super) fn has_spawned(&self) -> bool {
         self.now.spawned != 0 || self.floor != 0

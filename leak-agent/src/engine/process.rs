@@ -222,7 +222,9 @@ impl Process {
             if facts.gaps.len() > 3 {
                 reasons.push(format!("and {} more gaps", facts.gaps.len() - 3));
             }
-            let late = self.late(facts);
+            let late = self
+                .late(facts)
+                .or_else(|| self.surplus(*plan).then(|| MORE_ENDS.to_owned()));
             exact &= late.is_none() && facts.gaps.is_empty();
             self.plan_sites(*plan, facts, late.is_none(), &mut sites);
             if let Some(late) = late
@@ -291,6 +293,13 @@ impl Process {
         })
     }
 
+    /// Whether more tasks of some site ended than began, though all were to be seen.
+    fn surplus(&self, plan: PlanId) -> bool {
+        self.rows
+            .iter()
+            .any(|(key, row)| key.plan == plan.0 && row.has_surplus())
+    }
+
     fn plan_sites(
         &self,
         plan: PlanId,
@@ -312,6 +321,9 @@ impl Process {
         }
     }
 }
+
+/// Said when the books do not balance: then no number of the runtime is called exact.
+const MORE_ENDS: &str = "more of its tasks ended than were seen to begin: not every spawn is seen";
 
 fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Counts) {
     let site = sites.entry(info.id.clone()).or_insert_with(|| SiteSnapshot {

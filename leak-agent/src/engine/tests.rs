@@ -149,6 +149,26 @@ fn process_before_arming_has_a_lower_bound() {
     assert_eq!((tasks.counts.baseline, tasks.counts.live()), (3, 0));
 }
 
+/// Ends whose beginnings should have been seen and were not: the process is not called exact any more.
+#[test]
+fn process_with_more_ends_than_beginnings_is_not_exact() {
+    let mut engine = engine();
+    engine.plan_armed(PLAN, facts(100));
+    exec(&mut engine, P, 4, 200);
+    engine.follow(P, PLAN);
+    for at in [300, 400] {
+        engine.totals(&[(task(P, 4, 0x1000), counts(1, 4))], 0, BootTime(at));
+    }
+    let tasks = &process(&mut engine, P).runtimes[1];
+    assert!(!tasks.exact);
+    assert!(
+        tasks.reason.as_ref().unwrap().contains("not every spawn"),
+        "{:?}",
+        tasks.reason
+    );
+    assert_eq!((tasks.counts.finished, tasks.counts.live()), (4, 0));
+}
+
 /// A child that shares an image without tasks is exact; one whose parent had tasks is not.
 #[test]
 fn forked_child_is_exact_only_without_inherited_tasks() {
