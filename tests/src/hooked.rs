@@ -103,5 +103,6 @@ pub fn limits(ring_bytes: u32, stream_every: u32, hook: Hook) -> Limits {
         sites_per_process: config.max_sites_per_process,
         stream_every,
         hook,
+        perf_links: false,
     }
 }

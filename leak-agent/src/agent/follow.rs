@@ -59,6 +59,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         sites_per_process: config.max_sites_per_process,
         stream_every: config.stream_every.unwrap_or(0),
         hook: Hook::Count,
+        perf_links: false,
     };
     let mut kernel = Kernel::load(&limits, config.stats).map_err(|error| super::why_no_bpf(&error))?;
     let (inbox, messages) = sync_channel(INBOX);

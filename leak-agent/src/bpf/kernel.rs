@@ -33,6 +33,8 @@ pub struct Limits {
     pub stream_every: u32,
     /// What runs at the hooks in files.
     pub hook: Hook,
+    /// One perf link per point, also where the kernel has multi links: for tests.
+    pub perf_links: bool,
 }
 
 /// The program of the hooks in files.
@@ -148,7 +150,7 @@ impl Kernel {
             .collect::<Result<Vec<_>, BpfError>>()?;
         let loaded = Arc::new(Mutex::new(programs));
         let hook = limits.hook.program();
-        let (means, fd) = hook_programs(hook, object, &loaded, &maps)?;
+        let (means, fd) = hook_programs(limits, object, &loaded, &maps)?;
         fds.push((hook, fd));
         Ok(Self {
             totals: Totals {
@@ -344,33 +346,37 @@ fn program_fd(programs: &Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> 
 
 /// Loads the program of the hooks in files: for multi links where the kernel has them, else for perf links.
 fn hook_programs(
-    hook: &'static str,
+    limits: &Limits,
     object: &[u8],
     loaded: &Arc<Mutex<Ebpf>>,
     maps: &Maps,
 ) -> Result<(Means, OwnedFd), BpfError> {
+    let hook = limits.hook.program();
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Load {
         program: hook,
         source,
     };
-    match load_multi(object, hook, maps) {
-        Ok(program) => {
-            let fd = program.try_clone().map_err(|error| failed(error.into()))?;
-            Ok((Means::Multi(program), fd))
-        }
-        Err(error) => {
-            tracing::info!(error = %chain(&error), "no multi links for uprobes: one perf link per point");
-            let mut programs = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            let program: &mut UProbe = programs
-                .program_mut(hook)
-                .ok_or_else(|| missing(hook))?
-                .try_into()
-                .map_err(|error: aya::programs::ProgramError| failed(error.into()))?;
-            program.load().map_err(|error| failed(error.into()))?;
-            let fd = program_fd(&programs, hook)?;
-            Ok((Means::Perf(hook, Arc::clone(loaded)), fd))
+    if !limits.perf_links {
+        match load_multi(object, hook, maps) {
+            Ok(program) if syscall::has_multi_uprobe(program.as_fd()) => {
+                let fd = program.try_clone().map_err(|error| failed(error.into()))?;
+                return Ok((Means::Multi(program), fd));
+            }
+            Ok(_) => tracing::info!("no multi links for uprobes: one perf link per point"),
+            Err(error) => {
+                tracing::info!(error = %chain(&error), "no multi links for uprobes: one perf link per point");
+            }
         }
     }
+    let mut programs = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    let program: &mut UProbe = programs
+        .program_mut(hook)
+        .ok_or_else(|| missing(hook))?
+        .try_into()
+        .map_err(|error: aya::programs::ProgramError| failed(error.into()))?;
+    program.load().map_err(|error| failed(error.into()))?;
+    let fd = program_fd(&programs, hook)?;
+    Ok((Means::Perf(hook, Arc::clone(loaded)), fd))
 }
 
 /// aya 0.14 cannot load a program for multi links: the same object once more, relocated to the maps that aya

@@ -245,6 +245,12 @@ pub(super) fn link_multi_uprobe(
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether the kernel has multi links for uprobes (6.6). Older kernels may load the program and refuse the link:
+/// one on a directory is refused as such (`EBADF`) only by a kernel that knows the link.
+pub(super) fn has_multi_uprobe(program: BorrowedFd<'_>) -> bool {
+    matches!(link_multi_uprobe(program, c"/", &[0], &[0]), Err(error) if error.raw_os_error() == Some(libc::EBADF))
+}
+
 #[repr(C)]
 #[derive(FromZeros, IntoBytes, Immutable)]
 struct StatsAttr {

@@ -3,7 +3,7 @@
 
 use super::SUCCESS;
 use super::error::CliError;
-use crate::bpf::{Kernel, Limits};
+use crate::bpf::{Hook, Kernel, Limits};
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -16,6 +16,8 @@ const LIMITS: Limits = Limits {
     stack_bytes: 1024,
     sites_per_process: 256,
     stream_every: 0,
+    hook: Hook::Count,
+    perf_links: false,
 };
 
 pub(super) fn run(object: Option<&Path>) -> Result<u8, CliError> {

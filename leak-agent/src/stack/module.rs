@@ -343,7 +343,7 @@ pub(in crate::stack) mod tests {
 
     /// The C library that this test runs with: a small file with everything in it.
     pub(in crate::stack) fn libc_path() -> String {
-        let text = std::fs::File::open("/proc/self/maps").unwrap();
+        let text = File::open("/proc/self/maps").unwrap();
         let mut maps = Mappings::default();
         crate::sys::maps::visit(text, |mapping| maps.push(mapping)).unwrap();
         let maps = maps.list;
