@@ -60,7 +60,7 @@ fn text(path: &str, inspection: &Inspection, took: Duration) {
     match inspection {
         Inspection::NotMine => println!("{path}: nothing ({took:.1?})"),
         Inspection::Unsupported { runtime, reason } => {
-            println!("{path}: {runtime}, but {reason} ({took:.1?})")
+            println!("{path}: {runtime}, but {reason} ({took:.1?})");
         }
         Inspection::Plan(plan) => {
             let (spawns, slow_spawns) = count(plan, Role::Spawn);

@@ -15,6 +15,8 @@ const BPF_LINK_CREATE: i32 = 28;
 const BPF_ENABLE_STATS: i32 = 32;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+/// Room for the verifier's words.
+const LOG_BYTES: u32 = 1 << 16;
 
 fn bpf<T: IntoBytes + Immutable>(command: i32, attr: &mut T) -> io::Result<RawFd> {
     // SAFETY: `attr` lives through the call and the kernel is told its size; the kernel checks the content
@@ -23,7 +25,7 @@ fn bpf<T: IntoBytes + Immutable>(command: i32, attr: &mut T) -> io::Result<RawFd
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
-        Ok(result as RawFd)
+        RawFd::try_from(result).map_err(io::Error::other)
     }
 }
 
@@ -45,7 +47,7 @@ struct ElementAttr {
 /// CPUs, each rounded up to 8 bytes, for a per-CPU map). `false`: no such element.
 pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
     let mut attr = ElementAttr {
-        map: map.as_raw_fd() as u32,
+        map: map.as_raw_fd().cast_unsigned(),
         pad: 0,
         key: address(key),
         value: address(value.as_mut_ptr()),
@@ -61,7 +63,7 @@ pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
 /// Writes one element.
 pub(super) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
     let mut attr = ElementAttr {
-        map: map.as_raw_fd() as u32,
+        map: map.as_raw_fd().cast_unsigned(),
         pad: 0,
         key: address(key),
         value: address(value),
@@ -73,7 +75,7 @@ pub(super) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Resul
 /// Deletes one element; one that is not there is deleted already.
 pub(super) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     let mut attr = ElementAttr {
-        map: map.as_raw_fd() as u32,
+        map: map.as_raw_fd().cast_unsigned(),
         pad: 0,
         key: address(key),
         value: 0,
@@ -125,7 +127,7 @@ pub(super) fn lookup_batch(
         keys: address(keys.as_mut_ptr()),
         values: address(values.as_mut_ptr()),
         count: u32::try_from(room).unwrap_or(u32::MAX),
-        map: map.as_raw_fd() as u32,
+        map: map.as_raw_fd().cast_unsigned(),
         elem_flags: 0,
         flags: 0,
     };
@@ -162,7 +164,7 @@ pub(super) fn load_multi_uprobe(name: &str, instructions: &[u8], license: &CStr)
     for (to, from) in prog_name.iter_mut().take(15).zip(name.bytes()) {
         *to = from;
     }
-    let mut log = vec![0u8; 1 << 16];
+    let mut log = vec![0u8; LOG_BYTES as usize];
     let mut attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_KPROBE,
         insn_cnt: u32::try_from(instructions.len() / 8).unwrap_or(u32::MAX),
@@ -182,7 +184,7 @@ pub(super) fn load_multi_uprobe(name: &str, instructions: &[u8], license: &CStr)
         Err(error) => {
             // Once more, with the verifier's last words.
             attr.log_level = 1;
-            attr.log_size = log.len() as u32;
+            attr.log_size = LOG_BYTES;
             attr.log_buf = address(log.as_mut_ptr());
             match bpf(BPF_PROG_LOAD, &mut attr) {
                 Ok(fd) => fd,
@@ -227,7 +229,7 @@ pub(super) fn link_multi_uprobe(
     cookies: &[u64],
 ) -> io::Result<OwnedFd> {
     let mut attr = MultiLinkAttr {
-        prog_fd: program.as_raw_fd() as u32,
+        prog_fd: program.as_raw_fd().cast_unsigned(),
         target_fd: 0,
         attach_type: BPF_TRACE_UPROBE_MULTI,
         flags: 0,

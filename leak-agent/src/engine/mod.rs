@@ -87,10 +87,7 @@ impl Engine {
                 comm,
                 at,
             } => {
-                let inherited = self
-                    .processes
-                    .get(parent)
-                    .is_none_or(|parent| parent.may_have_tasks());
+                let inherited = self.processes.get(parent).is_none_or(Process::may_have_tasks);
                 let birth = Birth::Forked { at: *at, inherited };
                 match self.entry(*process) {
                     Some(entry) => entry.born(birth, *exec, comm),

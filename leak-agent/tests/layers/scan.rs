@@ -244,7 +244,7 @@ impl Scanner<'_> {
     fn compare(&mut self, left: &str, right: &syn::Expr, span: Span) {
         self.file.comparisons.push(Comparison {
             left: left.to_owned(),
-            right: compact(right.to_token_stream()),
+            right: compact(&right.to_token_stream()),
             literal: matches!(right, syn::Expr::Lit(_)),
             line: span.start().line,
         });
@@ -317,7 +317,7 @@ impl<'ast> Visit<'ast> for Scanner<'_> {
 
     fn visit_expr_binary(&mut self, binary: &'ast syn::ExprBinary) {
         if matches!(binary.op, syn::BinOp::Eq(_) | syn::BinOp::Ne(_)) {
-            let text = |side: &syn::Expr| compact(side.to_token_stream());
+            let text = |side: &syn::Expr| compact(&side.to_token_stream());
             self.compare(&text(&binary.left), &binary.right, binary.span());
             self.compare(&text(&binary.right), &binary.left, binary.span());
         }
@@ -326,7 +326,7 @@ impl<'ast> Visit<'ast> for Scanner<'_> {
 
     fn visit_expr_match(&mut self, expr: &'ast syn::ExprMatch) {
         self.file.comparisons.push(Comparison {
-            left: compact(expr.expr.to_token_stream()),
+            left: compact(&expr.expr.to_token_stream()),
             right: String::new(),
             literal: true,
             line: expr.span().start().line,
@@ -392,7 +392,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")
             || attribute.path().is_ident("cfg")
-                && matches!(&attribute.meta, syn::Meta::List(list) if compact(list.tokens.clone()) == "test")
+                && matches!(&attribute.meta, syn::Meta::List(list) if compact(&list.tokens) == "test")
     })
 }
 
@@ -421,10 +421,10 @@ fn first_operand(tokens: &TokenStream) -> Option<String> {
         .take_while(|token| !matches!(token, TokenTree::Punct(punct) if punct.as_char() == ','))
         .filter(|token| !matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace))
         .collect();
-    (!operand.is_empty()).then(|| compact(operand))
+    (!operand.is_empty()).then(|| compact(&operand))
 }
 
 /// Tokens as text without spaces.
-fn compact(tokens: TokenStream) -> String {
+fn compact(tokens: &TokenStream) -> String {
     tokens.to_string().replace(char::is_whitespace, "")
 }

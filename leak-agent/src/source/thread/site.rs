@@ -218,8 +218,7 @@ fn glue(frames: &[NamedFrame], parts: &[Part], position: usize) -> Glue {
     let via = inner()
         .filter(|(_, part)| matches!(part, Part::Pool(_) | Part::Std))
         .filter_map(|(frame, part)| Some((plain_path(frame.function()?), *part)))
-        .filter(|(path, _)| !matches!(path.split("::").next(), None | Some("" | "core" | "alloc")))
-        .next_back();
+        .rfind(|(path, _)| !matches!(path.split("::").next(), None | Some("" | "core" | "alloc")));
     let via = match via {
         // What is left of `std::thread` when its public functions are inlined.
         Some((path, Part::Std)) if path.contains("unchecked") || path.starts_with("std::sys::") => {

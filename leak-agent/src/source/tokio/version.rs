@@ -120,10 +120,10 @@ mod tests {
     /// Check which path beginnings name a version.
     #[test]
     fn source_paths_name_versions_and_other_words_do_not() {
-        let cases: [(&[u8], Option<(u32, u32, u32)>); 11] = [
-            (b"tokio-1.47.2/src/runtime/task/core.rs", Some((1, 47, 2))),
-            (b"tokio-0.2.25/src/lib.rs", Some((0, 2, 25))),
-            (b"tokio-0.2.0-alpha.6/src/lib.rs", Some((0, 2, 0))),
+        let cases: [(&[u8], Option<[u32; 3]>); 11] = [
+            (b"tokio-1.47.2/src/runtime/task/core.rs", Some([1, 47, 2])),
+            (b"tokio-0.2.25/src/lib.rs", Some([0, 2, 25])),
+            (b"tokio-0.2.0-alpha.6/src/lib.rs", Some([0, 2, 0])),
             (b"tokio-1.47.2/tests/x.rs", None),
             (b"tokio-1.47/src", None),
             (b"tokio-runtime-worker", None),
@@ -131,11 +131,11 @@ mod tests {
             (b"tokio-1.9999999.0/src", None),
             (b"tokio-1.2.", None),
             (b"signal-hook-tokio-0.4.0/src/lib.rs", None),
-            (b"index/tokio-1.54.1/src/task/mod.rs", Some((1, 54, 1))),
+            (b"index/tokio-1.54.1/src/task/mod.rs", Some([1, 54, 1])),
         ];
         for (bytes, expected) in cases {
             let at = bytes.windows(5).position(|word| word == b"tokio").unwrap();
-            let found = source_path_version(bytes, at).map(|v| (v.major, v.minor, v.patch));
+            let found = source_path_version(bytes, at).map(|v| [v.major, v.minor, v.patch]);
             assert_eq!(found, expected, "{}", String::from_utf8_lossy(bytes));
         }
     }
