@@ -50,7 +50,10 @@ pub(super) enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man {
+        /// Of this subcommand
+        subcommand: Option<String>,
+    },
     /// Load the BPF programs into this kernel, say what it offers, and end
     #[command(hide = true)]
     BpfCheck {
@@ -186,11 +189,12 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) filter: FilterArgs,
     /// Listen on this address and port; "off" = no HTTP
-    #[arg(long, env = "LEAK_AGENT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9750",
+    #[arg(help_heading = "Serving", long, env = "LEAK_AGENT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9750",
           value_parser = parse_listen)]
     pub(super) listen: Listen,
     /// Series of their own for so many processes, those with the most live tasks; the others are summed up
     #[arg(
+        help_heading = "Serving",
         long,
         env = "LEAK_AGENT_METRICS_PROCESSES",
         value_name = "N",
@@ -199,6 +203,7 @@ pub(super) struct RunArgs {
     pub(super) metrics_processes: usize,
     /// Series of their own for so many spawn sites per process and runtime; the others are summed up
     #[arg(
+        help_heading = "Serving",
         long,
         env = "LEAK_AGENT_METRICS_SITES",
         value_name = "K",
@@ -206,7 +211,7 @@ pub(super) struct RunArgs {
     )]
     pub(super) metrics_sites: usize,
     /// Serve at most so many connections at the same time
-    #[arg(long, env = "LEAK_AGENT_MAX_CONNECTIONS", value_name = "N", default_value = "64",
+    #[arg(help_heading = "Serving", long, env = "LEAK_AGENT_MAX_CONNECTIONS", value_name = "N", default_value = "64",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) max_connections: u16,
 }
@@ -223,11 +228,12 @@ pub(super) struct ReportArgs {
     #[command(flatten)]
     pub(super) filter: FilterArgs,
     /// Follow for this long, counted from when everything is attached; 0s = report what lives at once
-    #[arg(long = "for", env = "LEAK_AGENT_FOR", value_name = "TIME", default_value = "5s",
+    #[arg(help_heading = "Report", long = "for", env = "LEAK_AGENT_FOR", value_name = "TIME", default_value = "5s",
           value_parser = parse_duration)]
     pub(super) duration: Duration,
     /// How to print it
     #[arg(
+        help_heading = "Report",
         long,
         env = "LEAK_AGENT_FORMAT",
         value_name = "FORMAT",
@@ -236,7 +242,13 @@ pub(super) struct ReportArgs {
     )]
     pub(super) format: ReportFormat,
     /// Show so many spawn sites per runtime in the table
-    #[arg(long, env = "LEAK_AGENT_SITES", value_name = "N", default_value = "10")]
+    #[arg(
+        help_heading = "Report",
+        long,
+        env = "LEAK_AGENT_SITES",
+        value_name = "N",
+        default_value = "10"
+    )]
     pub(super) sites: usize,
 }
 
@@ -253,11 +265,11 @@ pub(super) struct TopArgs {
     #[command(flatten)]
     pub(super) filter: FilterArgs,
     /// Print one table and end
-    #[arg(long, env = "LEAK_AGENT_ONCE", action = ArgAction::SetTrue, conflicts_with = "batch",
+    #[arg(help_heading = "Output", long, env = "LEAK_AGENT_ONCE", action = ArgAction::SetTrue, conflicts_with = "batch",
           value_parser = BoolishValueParser::new())]
     pub(super) once: bool,
     /// Print so many tables, one per interval, and end; without it and without a terminal: until interrupted
-    #[arg(long, short = 'b', env = "LEAK_AGENT_BATCH", value_name = "N",
+    #[arg(help_heading = "Output", long, short = 'b', env = "LEAK_AGENT_BATCH", value_name = "N",
           value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(super) batch: Option<u64>,
 }

@@ -10,6 +10,10 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+/// What the agent needs to use BPF.
+pub(super) const BPF_NEEDS: &str = "needs root or CAP_BPF+CAP_PERFMON+CAP_SYS_PTRACE, and Linux 5.10 or newer with BTF \
+(/sys/kernel/btf/vmlinux); run with sudo";
+
 /// An error on its way to a person.
 #[derive(Debug)]
 pub(super) struct CliError {
@@ -85,14 +89,9 @@ impl fmt::Display for CliError {
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         let hint = match &error {
-            StartError::Bpf {
-                lacks_privilege: true,
-                ..
-            } => Some(
-                "needs root or CAP_BPF+CAP_PERFMON+CAP_SYS_PTRACE (and CAP_SYS_ADMIN before Linux 5.8); run with \
-                 sudo; thread counts from /proc still work: --no-bpf",
-            ),
-            StartError::Bpf { .. } => Some("thread counts from /proc still work: --no-bpf"),
+            StartError::Bpf { .. } => Some(format!(
+                "{BPF_NEEDS}; thread counts from /proc still work: --no-bpf"
+            )),
             _ => None,
         };
         let error = Self::failure(error);

@@ -6,8 +6,9 @@ mod bpf_check;
 mod documents;
 mod environment;
 mod error;
-mod filter;
+
 mod logging;
+mod notice;
 mod report;
 mod run;
 mod signals;
@@ -50,7 +51,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Report(args) => report::run(&cli.agent, &args),
         Command::Top(args) => top::run(&cli.agent, &args, &logs),
         Command::Completions { shell } => documents::completions(shell),
-        Command::Man => documents::man(),
+        Command::Man { subcommand } => documents::man(subcommand.as_deref()),
         Command::BpfCheck { object } => bpf_check::run(object.as_deref()),
         Command::Document { what } => documents::generated(what),
     }

@@ -2,7 +2,7 @@
 
 use super::args::{AgentArgs, ReportArgs, ReportFormat};
 use super::error::CliError;
-use super::{SUCCESS, filter, signals, terminal};
+use super::{SUCCESS, notice, signals, terminal};
 use crate::agent;
 use crate::config::AgentConfig;
 use crate::output::table::{self, ReportStyle};
@@ -26,9 +26,10 @@ pub(super) fn run(agent: &AgentArgs, args: &ReportArgs) -> Result<u8, CliError> 
         .build()?;
     let report = runtime.block_on(collect(handle.reports(), stop, &config, args.duration))?;
     handle.shutdown();
-    filter::tell_missing(&report, &args.filter);
+    notice::tell_degraded(&report, &config);
+    notice::tell_missing(&report, &args.filter);
     if report.processes.is_empty() {
-        return Ok(filter::tell_nothing(&args.filter));
+        return Ok(notice::tell_nothing(&args.filter));
     }
     let text = match args.format {
         ReportFormat::Json => {
@@ -76,7 +77,7 @@ async fn collect(
     let deadline = Instant::now() + duration;
     loop {
         let mut wanted = Report::clone(&last);
-        filter::keep_wanted(&mut wanted, config);
+        notice::keep_wanted(&mut wanted, config);
         ended.take(&wanted);
         // Who asked for processes that are not there need not wait for them.
         let nobody = wanted.processes.is_empty() && ended.is_empty() && !config.pids.is_empty();

@@ -3,7 +3,7 @@
 use super::args::{AgentArgs, TopArgs};
 use super::error::CliError;
 use super::logging::Logs;
-use super::{SUCCESS, filter, signals, terminal};
+use super::{SUCCESS, notice, signals, terminal};
 use crate::agent;
 use crate::config::AgentConfig;
 use crate::output::table;
@@ -36,33 +36,35 @@ pub(super) fn run(agent: &AgentArgs, args: &TopArgs, logs: &Logs) -> Result<u8, 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let matched = runtime.block_on(print(handle.reports(), stop, &config, rounds))?;
+    let last = runtime.block_on(print(handle.reports(), stop, &config, rounds))?;
     handle.shutdown();
+    let Some(report) = last else {
+        return Ok(SUCCESS);
+    };
+    notice::tell_degraded(&report, &config);
+    notice::tell_missing(&report, &args.filter);
     let filtered = !args.filter.pids.is_empty() || !args.filter.exes.is_empty();
-    if rounds.is_some() && filtered && !matched {
-        for pid in &args.filter.pids {
-            let _ = writeln!(io::stderr(), "leak-agent: no process {pid} to follow");
-        }
-        return Ok(filter::tell_nothing(&args.filter));
+    if rounds.is_some() && filtered && report.processes.is_empty() {
+        return Ok(notice::tell_nothing(&args.filter));
     }
     Ok(SUCCESS)
 }
 
 /// Prints a table per report, `rounds` of them (`None` = until a signal). The first is printed after the second
-/// report, so that it has rates. Returns whether there ever was a row.
+/// report, so that it has rates. Returns the last one that was printed, with the processes that were asked for.
 async fn print(
     mut reports: watch::Receiver<Arc<Report>>,
     mut stop: watch::Receiver<bool>,
     config: &AgentConfig,
     rounds: Option<u64>,
-) -> Result<bool, CliError> {
+) -> Result<Option<Arc<Report>>, CliError> {
     let mut model = Model::default();
-    let mut matched = false;
+    let mut last = None;
     let mut printed = 0;
     let mut seen_ready = false;
     loop {
         if *stop.borrow() || rounds.is_some_and(|rounds| printed >= rounds) {
-            return Ok(matched);
+            return Ok(last);
         }
         tokio::select! {
             changed = reports.changed() => changed.map_err(|_| stopped())?,
@@ -73,18 +75,14 @@ async fn print(
             continue;
         }
         let mut wanted = Report::clone(&report);
-        filter::keep_wanted(&mut wanted, config);
-        model.update(Arc::new(wanted));
+        notice::keep_wanted(&mut wanted, config);
+        let wanted = Arc::new(wanted);
+        model.update(Arc::clone(&wanted));
         if !std::mem::replace(&mut seen_ready, true) {
             continue;
         }
-        let rows = State::default().rows(&model).into_iter();
-        let rows: Vec<_> = rows.collect();
-        matched |= !rows.is_empty();
-        let text = model
-            .report()
-            .map(|report| table::top(report, &rows, terminal::width()))
-            .unwrap_or_default();
+        let rows = State::default().rows(&model);
+        let text = table::top(&wanted, &rows, terminal::width());
         let mut out = io::stdout().lock();
         if printed > 0 {
             writeln!(out)?;
@@ -92,6 +90,7 @@ async fn print(
         out.write_all(text.as_bytes())?;
         out.flush()?;
         printed += 1;
+        last = Some(wanted);
     }
 }
 

@@ -169,12 +169,18 @@ pub(super) fn headline(report: &Report) -> String {
         .flat_map(|process| &process.runtimes)
         .fold(0, |sum, runtime| sum.saturating_add(runtime.live));
     format!(
-        "leak-agent {}, {}, {}: {count} {}, {tasks} tasks",
+        "leak-agent {}, {}, {}: {}, {}",
         agent.build.version,
         agent.mode.label(),
         if agent.ready { "ready" } else { "starting" },
-        if count == 1 { "process" } else { "processes" },
+        counted(count as u64, "process", "processes"),
+        counted(tasks, "task", "tasks"),
     )
+}
+
+/// A number with its noun.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// What keeps the counts from being complete; `None` = nothing.
@@ -199,20 +205,20 @@ pub(super) fn trouble(agent: &Agent) -> Option<String> {
         .attach_failures
         .values()
         .fold(0, |a: u64, b| a.saturating_add(*b));
-    for (count, what) in [
-        (dropped, "records dropped"),
-        (missed, "processes missed"),
-        (failed, "attachments failed"),
+    for (count, one, many) in [
+        (dropped, "record dropped", "records dropped"),
+        (missed, "process missed", "processes missed"),
+        (failed, "attachment failed", "attachments failed"),
     ] {
         if count > 0 {
-            parts.push(format!("{count} {what}"));
+            parts.push(counted(count, one, many));
         }
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn runtime_cells(process: &Process, runtime: &Runtime) -> Vec<String> {
-    let counted = |count: u64| {
+    let number = |count: u64| {
         if runtime.state == State::Unsupported {
             "-".to_owned()
         } else {
@@ -229,9 +235,9 @@ fn runtime_cells(process: &Process, runtime: &Runtime) -> Vec<String> {
         visible(&process.comm).into_owned(),
         runtime.runtime.clone(),
         live(runtime.live, runtime.exact, runtime.state),
-        counted(runtime.spawned),
-        counted(runtime.finished),
-        counted(runtime.baseline),
+        number(runtime.spawned),
+        number(runtime.finished),
+        number(runtime.baseline),
         state.to_owned(),
         visible(process.exe.as_deref().unwrap_or("?")).into_owned(),
     ]
@@ -280,7 +286,8 @@ fn sites(out: &mut String, process: &Process, runtime: &Runtime, style: ReportSt
         let rest = told[style.sites..]
             .iter()
             .fold(0, |sum: u64, site| sum.saturating_add(site.live));
-        let _ = writeln!(out, "  {rest} more in {} more sites", told.len() - style.sites);
+        let more = counted((told.len() - style.sites) as u64, "more site", "more sites");
+        let _ = writeln!(out, "  {rest} more in {more}");
     }
 }
 
@@ -348,7 +355,7 @@ mod tests {
         );
         let expected = "\
 leak-agent 0.1.0, bpf, ready: 1 process, 49 tasks
-3 records dropped; 3 processes missed; 1 attachments failed
+3 records dropped; 3 processes missed; 1 attachment failed
 
 PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     PATH
 100  svc   thread      1        0         0         1  followed  /opt/svc
@@ -362,7 +369,7 @@ svc (100), tokio
   LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
     40       50        10         0  async  app::serve  src/app.rs:2
      7        9         2         0  async  app::flush  src/app.rs:3
-  1 more in 1 more sites
+  1 more in 1 more site
 ";
         assert_eq!(text, expected);
     }
