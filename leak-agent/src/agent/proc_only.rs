@@ -33,6 +33,7 @@ pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, 
         known: BTreeMap::new(),
         counters: BTreeMap::new(),
         missed: BTreeMap::new(),
+        missing: BTreeMap::new(),
     };
     let nothing = Snapshot {
         at: producer.started,
@@ -69,8 +70,9 @@ struct ProcOnly {
     /// Bounded by `config.max_processes`; rebuilt at each tick.
     known: BTreeMap<ProcessKey, Known>,
     counters: BTreeMap<&'static str, u64>,
-    /// Of the last tick.
     missed: BTreeMap<&'static str, u64>,
+    /// How many were missed in the last scan: only an increase is news.
+    missing: BTreeMap<&'static str, u64>,
 }
 
 impl ProcOnly {
@@ -88,17 +90,22 @@ impl ProcOnly {
             }
         };
         let mut now = BTreeMap::new();
-        self.missed.clear();
+        let mut missing: BTreeMap<&'static str, u64> = BTreeMap::new();
         for pid in pids {
             match self.read(pid) {
                 Ok(None) => {}
                 Ok(Some((key, known))) if now.len() < self.config.max_processes as usize => {
                     now.insert(key, known);
                 }
-                Ok(Some(_)) => *self.missed.entry("too_many_processes").or_default() += 1,
-                Err(error) => *self.missed.entry(reason(&error)).or_default() += 1,
+                Ok(Some(_)) => *missing.entry("too_many_processes").or_default() += 1,
+                Err(error) => *missing.entry(reason(&error)).or_default() += 1,
             }
         }
+        for (reason, count) in &missing {
+            let before = self.missing.get(reason).copied().unwrap_or(0);
+            *self.missed.entry(reason).or_default() += count.saturating_sub(before);
+        }
+        self.missing = missing;
         *self.counters.entry("scans").or_default() += 1;
         let before = std::mem::replace(&mut self.known, now);
         let ended = before.iter().filter(|(key, _)| !self.known.contains_key(key));
@@ -239,6 +246,7 @@ mod tests {
             known: BTreeMap::new(),
             counters: BTreeMap::new(),
             missed: BTreeMap::new(),
+            missing: BTreeMap::new(),
         }
     }
 

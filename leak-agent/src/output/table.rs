@@ -207,7 +207,11 @@ pub(super) fn trouble(agent: &Agent) -> Option<String> {
         .fold(0, |a: u64, b| a.saturating_add(*b));
     for (count, one, many) in [
         (dropped, "record dropped", "records dropped"),
-        (missed, "process missed", "processes missed"),
+        (
+            missed,
+            "process or file not followed",
+            "processes or files not followed",
+        ),
         (failed, "attachment failed", "attachments failed"),
     ] {
         if count > 0 {
@@ -355,7 +359,7 @@ mod tests {
         );
         let expected = "\
 leak-agent 0.1.0, bpf, ready: 1 process, 49 tasks
-3 records dropped; 3 processes missed; 1 attachment failed
+3 records dropped; 3 processes or files not followed; 1 attachment failed
 
 PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     PATH
 100  svc   thread      1        0         0         1  followed  /opt/svc

@@ -24,7 +24,8 @@ pub struct AgentFacts {
     pub hops: Vec<HopFacts>,
     /// Other counters of the agent, by name (snake_case).
     pub counters: BTreeMap<&'static str, u64>,
-    /// Processes that should be followed and are not, by reason (a fixed word, snake_case).
+    /// Processes, and files of processes, that should have been followed and were not, by reason (a fixed word,
+    /// snake_case).
     pub missed_processes: BTreeMap<&'static str, u64>,
     /// Failed attachments, by reason (a fixed word, snake_case).
     pub attach_failures: BTreeMap<&'static str, u64>,

@@ -29,7 +29,7 @@ pub struct Agent {
     pub kernel_counters: BTreeMap<String, u64>,
     /// Counters of the agent, by name.
     pub counters: BTreeMap<String, u64>,
-    /// Processes that should be followed and are not, by reason.
+    /// Processes, and files of processes, that should have been followed and were not, by reason.
     pub missed_processes: BTreeMap<String, u64>,
     /// Failed attachments, by reason.
     pub attach_failures: BTreeMap<String, u64>,

@@ -135,8 +135,8 @@ catalogue! {
         "Unix time at which the counts of this scrape were read.";
     PROCESSES = Gauge "leak_agent_processes" []
         "Processes in the report.";
-    MISSED = Gauge "leak_agent_missed_processes" ["reason"]
-        "Processes that should be followed and are not.";
+    MISSED = Counter "leak_agent_missed_total" ["reason"]
+        "Processes, and files of processes, that should have been followed and were not.";
     ATTACH_FAILURES = Counter "leak_agent_attach_failures_total" ["reason"]
         "Failed attempts to attach.";
     HOP_IN = Counter "leak_agent_hop_in_total" ["hop"]
