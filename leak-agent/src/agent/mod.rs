@@ -14,6 +14,7 @@ pub use handle::{AgentHandle, StartError, Stop};
 pub use self_usage::SelfUsage;
 
 use crate::bpf::BpfError;
+use crate::bpf::error::chain;
 use crate::config::AgentConfig;
 use crate::sys::caps::{self, Requirement};
 
@@ -65,15 +66,4 @@ fn why_no_bpf(error: &BpfError) -> StartError {
             format!("missing: {} ({failed})", names.join(", "))
         },
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

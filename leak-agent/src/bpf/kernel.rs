@@ -2,6 +2,7 @@
 //! tasks that were there before.
 
 use super::attach::{Attacher, Means};
+use super::error::chain;
 use super::maps::{Counters, Frames, Map, Points, Totals, say_walked};
 use super::ring::{Logs, Ring};
 use super::{BpfError, fields, object, syscall};
@@ -275,7 +276,8 @@ impl Maps {
     fn of(programs: &Ebpf) -> Result<Self, BpfError> {
         let mut fds = HashMap::new();
         for (name, map) in programs.maps() {
-            let fd = data(map)
+            let Some(data) = data(map) else { continue };
+            let fd = data
                 .fd()
                 .as_fd()
                 .try_clone_to_owned()
@@ -300,7 +302,8 @@ impl Maps {
     }
 }
 
-fn data(map: &AyaMap) -> &MapData {
+/// `None`: a kind of map that the object does not declare.
+fn data(map: &AyaMap) -> Option<&MapData> {
     match map {
         AyaMap::Array(data)
         | AyaMap::BloomFilter(data)
@@ -322,14 +325,9 @@ fn data(map: &AyaMap) -> &MapData {
         | AyaMap::Stack(data)
         | AyaMap::StackTraceMap(data)
         | AyaMap::Unsupported(data)
-        | AyaMap::XskMap(data) => data,
-        other => unreachable_map(other),
+        | AyaMap::XskMap(data) => Some(data),
+        _ => None,
     }
-}
-
-/// Map kinds that the object does not declare.
-fn unreachable_map(map: &AyaMap) -> &MapData {
-    unreachable!("leak-agent.bpf.o declares no map like {map:?}")
 }
 
 fn program_fd(programs: &Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> {
@@ -413,15 +411,4 @@ fn load_multi(object: &[u8], name: &'static str, maps: &Maps) -> Result<OwnedFd,
         program: name,
         source: error.into(),
     })
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
