@@ -103,6 +103,7 @@ fn exec(engine: &mut Engine, process: ProcessKey, exec: u32, at: u64) {
 }
 
 fn process(engine: &mut Engine, key: ProcessKey) -> ProcessSnapshot {
+    engine.describe(key, "app", None);
     let snapshot = engine.snapshot(BootTime(0));
     snapshot
         .processes
