@@ -91,11 +91,9 @@ impl TestBinary {
             .stdout
             .take()
             .context("the test binary has no standard output")?;
-        let (counts, finished) = in_time(child, || count(stdout))?;
-        if !finished {
-            bail!("{} ended before its last test", self.name);
-        }
-        Ok(counts)
+        in_time(child, || count(stdout, show))?
+            .pop()
+            .with_context(|| format!("{} ended before its last test", self.name))
     }
 }
 
@@ -111,7 +109,10 @@ pub(crate) fn doc_tests() -> Result<Counts> {
         .spawn()
         .context("starting cargo test --doc")?;
     let stdout = child.stdout.take().context("cargo has no standard output")?;
-    let (counts, _) = count(stdout);
+    let mut counts = Counts::default();
+    count(stdout, show)
+        .into_iter()
+        .for_each(|of_crate| counts += of_crate);
     if !child.wait()?.success() && counts.failed == 0 {
         bail!("the documentation's examples did not build");
     }
@@ -142,25 +143,28 @@ fn in_time<T>(mut child: Child, read: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// Passes libtest's output on and counts; the second value says whether there was a closing line.
-fn count(output: impl Read) -> (Counts, bool) {
-    let mut counts = Counts::default();
-    let mut finished = false;
+fn show(line: &str) {
+    println!("{line}");
+}
+
+/// Passes libtest's output on and counts: once for each of its closing lines. A binary writes one, as its last line;
+/// what looks like one before it was written by a test.
+fn count(output: impl Read, mut show: impl FnMut(&str)) -> Vec<Counts> {
+    let mut results = Vec::new();
     let mut skipped = 0;
     for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
-        println!("{line}");
+        show(&line);
         skipped += u64::from(line.starts_with("SKIPPED:"));
-        if let Some(result) = closing_line(&line) {
-            counts += result;
-            finished = true;
+        if let Some(mut counts) = closing_line(&line) {
+            // libtest knows no test that ends itself as skipped: such a test passes and says so.
+            let skipped = std::mem::take(&mut skipped).min(counts.passed);
+            counts.passed -= skipped;
+            counts.skipped += skipped;
+            results.push(counts);
         }
     }
-    // libtest knows no test that ends itself as skipped: such a test passes and says so.
-    let skipped = skipped.min(counts.passed);
-    counts.passed -= skipped;
-    counts.skipped += skipped;
-    (counts, finished)
+    results
 }
 
 /// `test result: ok. 6 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`.
@@ -193,16 +197,13 @@ mod tests {
             failed: 1,
             skipped: 2,
         };
-        assert_eq!(count(OUTPUT.as_bytes()), (expected, true));
+        assert_eq!(count(OUTPUT.as_bytes(), |_| {}), [expected]);
     }
 
     /// Output that breaks off has no closing line.
     #[test]
-    fn count_output_that_breaks_off_is_not_finished() {
-        assert_eq!(
-            count(&b"running 4 tests\ntest a ... ok\n"[..]),
-            (Counts::default(), false)
-        );
+    fn count_output_that_breaks_off_has_no_result() {
+        assert_eq!(count(&b"running 4 tests\ntest a ... ok\n"[..], |_| {}), []);
     }
 
     /// Cargo's messages name the package with and without the folder's name.
