@@ -1,6 +1,7 @@
 //! What /proc lists.
 
-/// Every user process with its number of threads.
+/// Every user process that we may look into, with its number of threads. One that has a privilege we lack
+/// (a container's init, say) is not followed, and is none of ours.
 #[must_use]
 pub fn threads_of_all() -> Vec<(u32, u64)> {
     let mut all = Vec::new();
@@ -14,7 +15,8 @@ pub fn threads_of_all() -> Vec<(u32, u64)> {
         let Ok(tasks) = std::fs::read_dir(entry.path().join("task")) else {
             continue;
         };
-        if has_memory {
+        let readable = std::fs::read_link(entry.path().join("exe")).is_ok();
+        if has_memory && readable {
             all.push((pid, tasks.flatten().count() as u64));
         }
     }
