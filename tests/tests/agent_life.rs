@@ -62,7 +62,8 @@ fn agent_told_to_stop_detaches_and_ends_well() {
             begin.elapsed()
         );
         assert!(status.success(), "{signal:?}: {status}");
-        assert_eq!(altered_bytes(target.pid(), &path), 0, "{signal:?}");
+        // Another test's agent may follow the same file for a while.
+        wait::until_true("no probe is left", || altered_bytes(target.pid(), &path) == 0);
         target.answer();
     }
 }
