@@ -93,9 +93,9 @@ impl Task {
     #[inline(always)]
     pub(crate) fn process(self) -> ProcessKey {
         let leader = self.pointer_at(settings::o_leader());
-        let at = leader.wrapping_add(settings::o_start() as usize).cast::<u64>();
-        // SAFETY: reads 8 bytes of kernel memory, faults are an error.
-        let start_boottime = unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0);
+        // SAFETY: the verifier follows the pointer by the kernel's BTF; a fault reads as 0.
+        let start_boottime =
+            unsafe { core::ptr::read_volatile(leader.add(settings::o_start() as usize).cast::<u64>()) };
         ProcessKey {
             start_boottime,
             tgid: self.tgid(),
