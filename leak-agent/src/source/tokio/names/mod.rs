@@ -65,3 +65,6 @@ pub fn describe(
         .map(|(facts, vtable)| facts.site(vtable, &lines, id))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
