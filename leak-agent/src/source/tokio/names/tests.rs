@@ -44,7 +44,7 @@ impl Maker {
     }
 
     fn distance(&mut self, target: u64) {
-        let distance = target.wrapping_sub(self.here() + 4) as u32;
+        let distance = low_half(target.wrapping_sub(self.here() + 4));
         self.code.extend(distance.to_le_bytes());
     }
 
@@ -225,7 +225,7 @@ fn inlined_coroutine_is_not_taken_for_the_one_that_awaits_it() {
         (Some(outer), Some(panic)),
     ]);
     let outer_block = poll + 7 + 12;
-    let ended = (outer_block.wrapping_sub(table) as u32).to_le_bytes();
+    let ended = low_half(outer_block.wrapping_sub(table)).to_le_bytes();
     let at = usize::try_from(table - DATA).unwrap() + 4;
     maker.data[at..at + 4].copy_from_slice(&ended);
     let vtable = maker.vtable(poll, panic, 8);
@@ -262,4 +262,10 @@ proptest! {
             prop_assert_eq!(sites.len(), 2);
         }
     }
+}
+
+/// A distance as machine code has it: the processor extends the sign.
+fn low_half(distance: u64) -> u32 {
+    let [a, b, c, d, ..] = distance.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
