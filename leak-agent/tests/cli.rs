@@ -1,5 +1,7 @@
 //! The binary as people and scripts use it, without BPF: exit codes, streams, signals, a terminal.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
