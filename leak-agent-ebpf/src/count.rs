@@ -7,43 +7,40 @@ use crate::{
 };
 use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST};
 use aya_log_ebpf::warn;
+use core::mem::offset_of;
 use leak_agent_common::{
     counter::Counter,
     key::{ProcessKey, SiteKey, site},
     totals::SiteTotals,
 };
 
-/// What is added.
+/// What is added: two words, so that it travels in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Delta {
-    pub(crate) spawned: u64,
-    pub(crate) finished: u64,
-    pub(crate) baseline: u64,
+    /// Where in [`SiteTotals`].
+    field: usize,
+    by: u64,
 }
 
 /// One task was created.
 pub(crate) const SPAWNED: Delta = Delta {
-    spawned: 1,
-    finished: 0,
-    baseline: 0,
+    field: offset_of!(SiteTotals, spawned),
+    by: 1,
 };
 /// One task ended.
 pub(crate) const FINISHED: Delta = Delta {
-    spawned: 0,
-    finished: 1,
-    baseline: 0,
+    field: offset_of!(SiteTotals, finished),
+    by: 1,
 };
 /// Takes one end back.
 pub(crate) const UNFINISHED: Delta = Delta {
-    spawned: 0,
-    finished: u64::MAX,
-    baseline: 0,
+    field: offset_of!(SiteTotals, finished),
+    by: u64::MAX,
 };
 /// One task was found alive.
 pub(crate) const FOUND: Delta = Delta {
-    spawned: 0,
-    finished: 0,
-    baseline: 1,
+    field: offset_of!(SiteTotals, baseline),
+    by: 1,
 };
 
 /// Whether a count was the first of its site.
@@ -71,18 +68,8 @@ pub(crate) fn bump(counter: Counter) -> bool {
 
 #[inline(always)]
 fn apply(totals: *mut SiteTotals, delta: Delta) {
-    // SAFETY: a valid map value of this CPU.
-    unsafe {
-        if delta.spawned != 0 {
-            atomic::add(&raw mut (*totals).spawned, delta.spawned);
-        }
-        if delta.finished != 0 {
-            atomic::add(&raw mut (*totals).finished, delta.finished);
-        }
-        if delta.baseline != 0 {
-            atomic::add(&raw mut (*totals).baseline, delta.baseline);
-        }
-    }
+    // SAFETY: a field of a valid map value of this CPU.
+    unsafe { atomic::add(totals.cast::<u8>().add(delta.field).cast(), delta.by) }
 }
 
 /// Adds to the totals of a site: exactly once, or counted as lost.

@@ -92,15 +92,19 @@ impl Task {
     /// The process it belongs to.
     #[inline(always)]
     pub(crate) fn process(self) -> ProcessKey {
-        let leader = self.pointer_at(settings::o_leader());
-        // SAFETY: the verifier follows the pointer by the kernel's BTF; a fault reads as 0.
-        let start_boottime =
-            unsafe { core::ptr::read_volatile(leader.add(settings::o_start() as usize).cast::<u64>()) };
+        let leader = Self(self.pointer_at(settings::o_leader()));
         ProcessKey {
-            start_boottime,
+            start_boottime: leader.start_boottime(),
             tgid: self.tgid(),
             pad: 0,
         }
+    }
+
+    #[inline(always)]
+    fn start_boottime(self) -> u64 {
+        // SAFETY: the verifier checks this load against the kernel's BTF, also behind a pointer that was loaded
+        // itself; a fault reads as 0.
+        unsafe { core::ptr::read_volatile(self.0.add(settings::o_start() as usize).cast()) }
     }
 
     /// Whether no thread of its process is left that has not begun to exit.

@@ -51,15 +51,21 @@ pub(crate) fn process(kind: u32, task: Task, process: ProcessKey, other: Process
 /// One in N spawns and finishes, if somebody asked for them.
 #[inline(always)]
 pub(crate) fn stream(key: &SiteKey, role: u8) -> Result<(), Counter> {
-    let every = u64::from(settings::stream_every());
-    if every == 0 {
+    if settings::stream_every() == 0 {
         return Ok(());
     }
+    send(key, role)
+}
+
+/// The rare half of [`stream`].
+#[inline(never)]
+fn send(key: &SiteKey, role: u8) -> Result<(), Counter> {
     let Some(sequence) = SEQUENCES.get_ptr_mut(1) else {
         return Ok(());
     };
     // SAFETY: a valid map value of this CPU.
-    if (unsafe { atomic::fetch_add(sequence, 1) }) % every != 0 {
+    let number = unsafe { atomic::fetch_add(sequence, 1) };
+    if number % u64::from(settings::stream_every()).max(1) != 0 {
         return Ok(());
     }
     let mut entry = RING.reserve::<StreamRecord>(0).ok_or(Counter::LostStreamRecord)?;

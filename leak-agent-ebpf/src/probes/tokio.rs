@@ -8,7 +8,7 @@ use crate::{
 };
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_probe_read_user, generated::bpf_get_attach_cookie},
+    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user},
     macros::uprobe,
     programs::ProbeContext,
 };
@@ -34,6 +34,8 @@ pub(crate) fn empty_hook(_ctx: ProbeContext) -> u32 {
     0
 }
 
+/// With less than 64 bytes of stack, kernel 6.18 runs this on the kernel's own stack, where a read of user
+/// memory passes fewer checks: the site is read right into the key, and what is rare is not inlined.
 #[inline(always)]
 fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
     // SAFETY: the context of this program.
@@ -44,48 +46,50 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
         return Err(Counter::UnarmedHits);
     }
     let task = Task::current();
-    let number = site_number(ctx, point).unwrap_or_else(|| {
-        bump(Counter::UnreadableHeader);
-        site::OTHER
-    });
-    let key = SiteKey {
+    let mut key = SiteKey {
         process: task.process(),
-        site: number,
+        site: point.site,
         plan: point.plan,
         exec_id: task.exec_id(),
         runtime: point.runtime,
         pad: 0,
     };
-    add(
-        ctx,
-        &key,
-        if point.role == role::SPAWN {
-            SPAWNED
-        } else {
-            FINISHED
-        },
-    )?;
+    if point.from != from::CONSTANT && !find_site(ctx, point, &mut key.site) {
+        bump(Counter::UnreadableHeader);
+        key.site = site::OTHER;
+    }
+    let delta = if point.role == role::SPAWN {
+        SPAWNED
+    } else {
+        FINISHED
+    };
+    add(ctx, &key, delta)?;
     ring::stream(&key, point.role)
 }
 
-/// The site, as the point says; `None` if the header cannot be read.
+/// The site, out of a register or the task's header; `false` if the header cannot be read.
 #[inline(always)]
-fn site_number(ctx: &ProbeContext, point: &Point) -> Option<u64> {
-    if point.from == from::CONSTANT {
-        return Some(point.site);
+fn find_site(ctx: &ProbeContext, point: &Point, site: &mut u64) -> bool {
+    *site = numbered_register(ctx, point.reg);
+    if point.from == from::HEADER {
+        if point.derefs != 0 && !read_user(site, *site) {
+            return false;
+        }
+        if !read_user(site, site.wrapping_add(point.field.into())) {
+            return false;
+        }
     }
     // The kernel has set the instruction pointer back to the probed instruction.
     let bias = register::<128>(ctx).wrapping_sub(point.vaddr);
-    let mut value = numbered_register(ctx, point.reg);
-    if point.from == from::HEADER {
-        if point.derefs != 0 {
-            // SAFETY: a read of user memory, faults are an error.
-            value = unsafe { bpf_probe_read_user(value as *const u64) }.ok()?;
-        }
-        // SAFETY: as above.
-        value = unsafe { bpf_probe_read_user(value.wrapping_add(point.field.into()) as *const u64) }.ok()?;
-    }
-    Some(value.wrapping_sub(bias))
+    *site = site.wrapping_sub(bias);
+    true
+}
+
+/// Reads a word of user memory; `false` if there is none.
+#[inline(always)]
+fn read_user(word: &mut u64, at: u64) -> bool {
+    // SAFETY: writes the word; a fault is an error.
+    unsafe { bpf_probe_read_user((&raw mut *word).cast(), 8, at as *const _) == 0 }
 }
 
 /// The word of `struct pt_regs` at this offset. Assembly, because the verifier wants constant offsets into

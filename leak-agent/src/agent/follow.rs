@@ -25,7 +25,7 @@ use crate::engine::{Engine, KernelRuntime, Snapshot};
 use crate::event::Event;
 use crate::report::Report;
 use crate::source;
-use crate::sys::{caps, clock, proc};
+use crate::sys::{caps, clock, heap, proc};
 use crate::types::{BootTime, PlanId};
 use leak_agent_common::counter::Counter;
 use std::collections::{BTreeMap, HashMap};
@@ -124,6 +124,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         plans: HashMap::new(),
         attaching: 0,
         settled: false,
+        trimmed_after: None,
         fill: (0, 0),
         lost_counts: 0,
         kernel_counters: BTreeMap::new(),
@@ -162,6 +163,8 @@ struct Follower {
     plans: HashMap<AttachmentKey, PlanId>,
     attaching: usize,
     settled: bool,
+    /// Inspections that had been made when freed memory was last given back.
+    trimmed_after: Option<u64>,
     fill: (usize, usize),
     lost_counts: u64,
     kernel_counters: BTreeMap<Counter, u64>,
@@ -260,6 +263,10 @@ impl Follower {
         self.engine.apply(&event);
         let notice = match event {
             Event::Stack(stack) => {
+                if self.discovery.ignores(&stack.process) {
+                    *self.counters.entry("stacks_not_wanted").or_default() += 1;
+                    return;
+                }
                 *self.counters.entry("stacks_seen").or_default() += 1;
                 if !self.stacks.submit(stack) {
                     *self.counters.entry("stacks_dropped_queue_full").or_default() += 1;
@@ -375,7 +382,14 @@ impl Follower {
         self.act();
         // On a node where processes begin all the time there may never be a moment without one to look at.
         let long_enough = now.since(self.started) >= SETTLES_WITHIN;
-        self.settled |= (self.attaching == 0 && self.discovery.settled()) || long_enough;
+        let at_rest = self.attaching == 0 && self.discovery.settled();
+        self.settled |= at_rest || long_enough;
+        // To read the kernel's types and executables takes much more memory than what is kept of them.
+        let inspections = self.discovery.counters().inspections;
+        if at_rest && self.trimmed_after != Some(inspections) {
+            self.trimmed_after = Some(inspections);
+            heap::give_back();
+        }
         self.engine.snapshot(clock::now())
     }
 

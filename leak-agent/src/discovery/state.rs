@@ -308,6 +308,13 @@ impl Discovery {
         self.counters
     }
 
+    /// Whether it is known that this process is not wanted. One that nobody has looked at yet may be.
+    #[must_use]
+    pub fn ignores(&self, process: &ProcessKey) -> bool {
+        let known = self.processes.get(&ProcessId::of(process));
+        known.is_some_and(|known| !known.wanted)
+    }
+
     /// How full the tables are.
     #[must_use]
     pub fn sizes(&self) -> Sizes {

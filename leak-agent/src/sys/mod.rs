@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod clock;
 pub mod file;
+pub mod heap;
 pub mod map;
 pub mod maps;
 pub mod proc;

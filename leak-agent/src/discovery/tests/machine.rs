@@ -400,6 +400,20 @@ fn child_of_an_unwanted_process_is_looked_at_when_it_executes_something() {
     assert!(bench.look(2).is_some());
 }
 
+/// A process is ignored from the look that found it not wanted until it executes something.
+#[test]
+fn process_is_ignored_only_while_it_is_known_not_to_be_wanted() {
+    let mut bench = Bench::new(Settings::default());
+    assert!(!bench.discovery.ignores(&key(1)), "nobody has looked at it");
+    bench.notice(Notice::Counted { process: key(1) }, 0.0);
+    let round = bench.look(1).unwrap();
+    assert!(!bench.discovery.ignores(&key(1)));
+    bench.answer_look(1, round, look::Answer::NotWanted, 0.0);
+    assert!(bench.discovery.ignores(&key(1)));
+    bench.notice(Notice::Execed { process: key(1) }, 1.0);
+    assert!(!bench.discovery.ignores(&key(1)));
+}
+
 /// The cache keeps within its cap: it drops what was used least lately, never what somebody uses.
 #[test]
 fn cache_beyond_its_cap_drops_the_least_used_answer() {
