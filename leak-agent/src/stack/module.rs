@@ -4,7 +4,7 @@ use super::headers::{ElfError, Headers, ReadAt, Section, Segment};
 use crate::types::ExecutableId;
 use framehop::x86_64::UnwinderX86_64;
 use framehop::{ExplicitModuleSectionInfo, Module as FramehopModule, Unwinder};
-use gimli::{BaseAddresses, EhFrame, EhFrameHdr, Pointer, UnwindSection};
+use gimli::{BaseAddresses, EhFrame, EhFrameHdr, EhFrameOffset, Pointer, UnwindSection};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -286,10 +286,18 @@ impl Unwind {
         };
         let mut frames = EhFrame::new(&self.data.frames, gimli::LittleEndian);
         frames.set_address_size(8);
+        // By hand, because gimli's own way subtracts what the file says without a check.
         let entry = index.table().and_then(|table| {
-            table
-                .fde_for_address(&frames, &self.bases, vaddr, EhFrame::cie_from_offset)
+            let (Ok(Pointer::Direct(entry)), Pointer::Direct(start)) =
+                (table.lookup(vaddr, &self.bases), index.eh_frame_ptr())
+            else {
+                return None;
+            };
+            let offset = usize::try_from(entry.checked_sub(start)?).ok()?;
+            frames
+                .fde_from_offset(&self.bases, EhFrameOffset(offset), EhFrame::cie_from_offset)
                 .ok()
+                .filter(|entry| entry.contains(vaddr))
         });
         entry.is_some_and(|entry| {
             entry.entry_len() <= MAX_FRAME_ENTRY && entry.cie().entry_len() <= MAX_FRAME_ENTRY
