@@ -53,7 +53,7 @@ pub(super) struct Finishes {
     pub(super) points: Vec<FinishPoint>,
     /// Per vtable.
     pub(super) coverage: Vec<Coverage>,
-    /// The points are calls of a function symbol rather than loops: at least one of them.
+    /// Some point is the entry of a function that a symbol names, rather than behind a loop.
     pub(super) by_symbol: bool,
 }
 
@@ -63,8 +63,8 @@ struct Finisher {
     points: Vec<FinishPoint>,
     /// A loop whose exit is shared with other paths, or cannot be hooked.
     unhooked: bool,
-    /// Its callers are hooked instead of it.
-    called: bool,
+    /// It is hooked at its entry, as a symbol says what it is.
+    by_symbol: bool,
 }
 
 /// What the search works on.
@@ -81,7 +81,7 @@ pub(super) struct Search<'a> {
 
 impl Search<'_> {
     /// Finds the points of all vtables. `complete` is the function `State::transition_to_complete` if a symbol
-    /// names it: used where it has no loop of its own (unoptimised code), by hooking its callers.
+    /// names it: used where it has no loop of its own (unoptimised code), by hooking its entry.
     pub(super) fn run(&self, vtables: &[TaskVtable], complete: &[u64], budget: &mut Budget) -> Finishes {
         let mut finishers = BTreeMap::new();
         for index in &self.scan.exchanging {
@@ -94,11 +94,11 @@ impl Search<'_> {
                 .functions
                 .starting(*vaddr)
                 .and_then(|at| u32::try_from(at).ok());
-            if let Some(index) = index {
-                finishers.entry(index).or_insert_with(|| Finisher {
-                    called: true,
-                    ..Finisher::default()
-                });
+            if let Some(index) = index
+                && !finishers.contains_key(&index)
+                && let Some(finisher) = self.entry(index, budget)
+            {
+                finishers.insert(index, finisher);
             }
         }
         let reaching = self.reaching(&finishers, budget);
@@ -114,10 +114,7 @@ impl Search<'_> {
                 continue;
             };
             points.extend_from_slice(&finisher.points);
-            if finisher.called {
-                by_symbol = true;
-                points.extend(self.calls_of(index, &reaching, budget));
-            }
+            by_symbol |= finisher.by_symbol;
         }
         points.sort_unstable();
         points.dedup_by_key(|point| point.vaddr);
@@ -131,6 +128,24 @@ impl Search<'_> {
     fn listing(&self, index: u32, budget: &mut Budget) -> Option<Listing> {
         let function = self.functions.all().get(index as usize)?;
         Listing::decode(self.image, *function, budget)
+    }
+
+    /// The entry of a function that gets `&State`, which is the header's address, in rdi.
+    fn entry(&self, index: u32, budget: &mut Budget) -> Option<Finisher> {
+        let listing = self.listing(index, budget)?;
+        let flow = Flow::of(&listing, self.image);
+        let snapper = Snapper {
+            image: self.image,
+            functions: self.functions,
+            pointers: self.pointers,
+            listing: &listing,
+            flow: &flow,
+        };
+        Some(Finisher {
+            points: vec![point(&snapper, 0, Register::RDI)?],
+            unhooked: false,
+            by_symbol: true,
+        })
     }
 
     /// The loops of a function; `None` if it has none.
@@ -150,7 +165,8 @@ impl Search<'_> {
         };
         let mut finisher = Finisher::default();
         for exit in &exits {
-            match only_exits_lead_to(&snapper, exit, &exits).then(|| point(&snapper, exit)) {
+            match only_exits_lead_to(&snapper, exit, &exits).then(|| point(&snapper, exit.at, exit.register))
+            {
                 Some(Some(point)) => finisher.points.push(point),
                 _ => finisher.unhooked = true,
             }
@@ -198,44 +214,6 @@ impl Search<'_> {
         called.sort_unstable();
         called.dedup();
         called
-    }
-
-    /// The calls of a finisher that gets `&State`, which is the header's address, in rdi.
-    fn calls_of(
-        &self,
-        finisher: u32,
-        reaching: &HashMap<u32, Vec<u32>>,
-        budget: &mut Budget,
-    ) -> Vec<FinishPoint> {
-        let Some(start) = self
-            .functions
-            .all()
-            .get(finisher as usize)
-            .map(|function| function.start)
-        else {
-            return Vec::new();
-        };
-        let mut points = Vec::new();
-        for caller in self
-            .scan
-            .callers(finisher)
-            .filter(|caller| reaching.contains_key(caller))
-        {
-            let Some(listing) = self.listing(caller, budget) else {
-                continue;
-            };
-            for (at, instruction) in listing.instructions.iter().enumerate() {
-                if listing.callee(at, self.pointers) == Some(start) {
-                    let bytes = self.image.bytes(instruction.ip(), instruction.len());
-                    points.push(FinishPoint {
-                        vaddr: instruction.ip(),
-                        register: Register::RDI,
-                        emulated: super::snap::probing(bytes.unwrap_or(&[])) == Probing::Emulated,
-                    });
-                }
-            }
-        }
-        points
     }
 }
 
@@ -379,15 +357,14 @@ fn is_immediate(instruction: &Instruction) -> bool {
     !matches!(instruction.op1_kind(), OpKind::Register | OpKind::Memory)
 }
 
-/// The instruction to hook behind a loop: the nearest emulated one, else the first one.
-fn point(snapper: &Snapper<'_>, exit: &Exit) -> Option<FinishPoint> {
-    let index = snapper
-        .forward(exit.at, &[exit.register], Calls::Stop)
-        .unwrap_or(exit.at);
+/// The point for an instruction at which the register holds the header's address: the nearest emulated one from
+/// there on, else itself.
+fn point(snapper: &Snapper<'_>, at: usize, register: Register) -> Option<FinishPoint> {
+    let index = snapper.forward(at, &[register], Calls::Stop).unwrap_or(at);
     let probing = snapper.probing(index);
     (probing != Probing::Refused).then_some(FinishPoint {
         vaddr: snapper.listing.instructions.get(index)?.ip(),
-        register: exit.register,
+        register,
         emulated: probing == Probing::Emulated,
     })
 }

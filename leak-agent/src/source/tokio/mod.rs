@@ -2,6 +2,8 @@
 
 mod code;
 mod finish;
+#[cfg(test)]
+mod fixture;
 mod flow;
 mod frame;
 pub mod names;
@@ -9,6 +11,7 @@ mod plan;
 mod scan;
 mod snap;
 mod spawn;
+mod transfer;
 pub mod version;
 pub mod vtable;
 

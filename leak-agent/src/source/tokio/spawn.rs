@@ -17,6 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Instructions around a store among which the other words of the header are written.
 const NEIGHBOURS: usize = 14;
 
+/// States of a new task: references (64 each), notified (4), a handle exists (8). 1.10 to 1.54 have three.
+const NEW_STATES: [u64; 2] = [0x8c, 0xcc];
+
 /// Where a spawn point finds the vtable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Which {
@@ -71,9 +74,13 @@ pub(super) struct Search<'a> {
 /// How good a use is as the mark of a construction; the least is the best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Rank {
+    /// A header is written.
     Header,
+    /// Something in memory is written.
     Store,
+    /// A function gets the address.
     Argument,
+    /// The function returns it.
     Returned,
 }
 
@@ -161,7 +168,7 @@ impl Search<'_> {
                 .collect();
             let uses = follow(&listing, &flow, &frame, &loads, &is_built);
             for (number, (_, vtable, _)) in group.iter().enumerate() {
-                let best = best_uses(&listing, &uses, number);
+                let best = self.best_uses(&listing, &uses, number);
                 if best.is_empty() || uses.incomplete {
                     spawns.missed.insert(
                         *vtable,
@@ -204,16 +211,36 @@ impl Search<'_> {
         }
     }
 
-    /// Whether a store writes into a header that is built in the frame and then passed on by its address: that address
-    /// is taken, and the other words of the header are written around the store.
+    /// Whether a store writes into a header that is built in the frame, rather than spills a register: the state of
+    /// a new task is written before it, or the header's address is taken and its other words are written.
     fn is_built(&self, listing: &Listing, frame: &Frame, at: usize, ahead: u8) -> bool {
         let Some((base, at_base)) = listing.instructions.get(at).and_then(|store| frame.place(store)) else {
             return false;
         };
         let slot = at_base.wrapping_add(i64::from(ahead));
+        if self.writes_new_state(listing, at, ahead) {
+            return true;
+        }
+        let written = header_neighbours(listing, at, ahead);
         frame.is_addressed((base, slot.wrapping_sub(i64::from(self.field))))
-            && !frame.is_spill((base, slot))
-            && header_neighbours(listing, at, ahead) >= 2
+            && (written == 3 || (written == 2 && !frame.is_spill((base, slot))))
+    }
+
+    /// Whether the state of a new task is written where the header's state is if the store writes its vtable
+    /// pointer: two or three references, a handle, and notified.
+    fn writes_new_state(&self, listing: &Listing, at: usize, ahead: u8) -> bool {
+        let Some(store) = listing.instructions.get(at) else {
+            return false;
+        };
+        let state = vtable_field(store, ahead).wrapping_sub(i64::from(self.field));
+        near(listing, at).any(|instruction| {
+            instruction.code() == Code::Mov_rm64_imm32
+                && instruction.op0_kind() == OpKind::Memory
+                && instruction.memory_base() == store.memory_base()
+                && instruction.memory_index() == Register::None
+                && instruction.memory_displacement64().cast_signed() == state
+                && NEW_STATES.contains(&instruction.immediate(1))
+        })
     }
 
     /// The loads of vtable addresses: (instruction, vtable, which eight bytes of a vector register).
@@ -266,6 +293,43 @@ impl Search<'_> {
             let lane = if high_half { 1 } else { u8::try_from(lane).ok()? };
             Some((*vtable, lane))
         })
+    }
+
+    /// The best uses of one load: (instruction, use, all loads it may be of).
+    fn best_uses(&self, listing: &Listing, uses: &Uses, number: usize) -> Vec<(usize, Use, Origins)> {
+        let mut best: Option<Rank> = None;
+        let mut confirmed = false;
+        let mut found = Vec::new();
+        for ((at, usage), origins) in &uses.all {
+            if !origins.iter().any(|origin| origin == number) {
+                continue;
+            }
+            let rank = match usage {
+                Use::Store { slot: Some(slot), .. } if uses.reloaded.contains(&(*slot, number)) => continue,
+                Use::Store { ahead, .. } if misaligned(listing, *at, *ahead) => continue,
+                Use::Store { ahead, .. } if header_neighbours(listing, *at, *ahead) > 0 => Rank::Header,
+                Use::Store { .. } => Rank::Store,
+                Use::Argument(_) => Rank::Argument,
+                Use::Return => Rank::Returned,
+            };
+            if best.is_none_or(|best| rank < best) {
+                best = Some(rank);
+                found.clear();
+            }
+            if best == Some(rank) {
+                let new_state =
+                    matches!(usage, Use::Store { ahead, .. } if self.writes_new_state(listing, *at, *ahead));
+                confirmed |= new_state;
+                found.push((*at, *usage, *origins, new_state));
+            }
+        }
+        // Where the state of a new task confirms one place, a place that may get something else as well is a
+        // stale slot or register.
+        found
+            .into_iter()
+            .filter(|(_, _, origins, new_state)| !confirmed || *new_state || !origins.or_other())
+            .map(|(at, usage, origins, _)| (at, usage, origins))
+            .collect()
     }
 
     fn vtable(&self, address: u64) -> Option<usize> {
@@ -326,30 +390,18 @@ impl Search<'_> {
     }
 }
 
-/// The best uses of one load: (instruction, use, all loads it may be of).
-fn best_uses(listing: &Listing, uses: &Uses, number: usize) -> Vec<(usize, Use, Origins)> {
-    let mut best: Option<Rank> = None;
-    let mut found = Vec::new();
-    for ((at, usage), origins) in &uses.all {
-        if !origins.iter().any(|origin| origin == number) {
-            continue;
-        }
-        let rank = match usage {
-            Use::Store { slot: Some(slot), .. } if uses.reloaded.contains(&(*slot, number)) => continue,
-            Use::Store { ahead, .. } if header_neighbours(listing, *at, *ahead) > 0 => Rank::Header,
-            Use::Store { .. } => Rank::Store,
-            Use::Argument(_) => Rank::Argument,
-            Use::Return => Rank::Returned,
-        };
-        if best.is_none_or(|best| rank < best) {
-            best = Some(rank);
-            found.clear();
-        }
-        if best == Some(rank) {
-            found.push((*at, *usage, *origins));
-        }
-    }
-    found
+/// Displacement of the vtable pointer that a store writes.
+fn vtable_field(store: &Instruction, ahead: u8) -> i64 {
+    store
+        .memory_displacement64()
+        .cast_signed()
+        .wrapping_add(i64::from(ahead))
+}
+
+/// The instructions around one.
+fn near(listing: &Listing, at: usize) -> impl Iterator<Item = &Instruction> {
+    let first = at.saturating_sub(NEIGHBOURS);
+    listing.instructions.iter().skip(first).take(2 * NEIGHBOURS + 1)
 }
 
 /// How many words of the header around the vtable pointer are written by instructions around its store: the two
@@ -359,13 +411,8 @@ fn header_neighbours(listing: &Listing, at: usize, ahead: u8) -> usize {
         return 0;
     };
     let base = store.memory_base();
-    let field = store
-        .memory_displacement64()
-        .cast_signed()
-        .wrapping_add(i64::from(ahead));
-    let first = at.saturating_sub(NEIGHBOURS);
-    let near = listing.instructions.iter().skip(first).take(2 * NEIGHBOURS + 1);
-    let written: Vec<(i64, i64)> = near
+    let field = vtable_field(store, ahead);
+    let written: Vec<(i64, i64)> = near(listing, at)
         .filter(|instruction| {
             instruction.op0_kind() == OpKind::Memory
                 && instruction.memory_base() == base
@@ -386,6 +433,13 @@ fn header_neighbours(listing: &Listing, at: usize, ahead: u8) -> usize {
                 .any(|(from, size)| *from < word.wrapping_add(8) && from.wrapping_add(*size) > *word)
         })
         .count()
+}
+
+/// Whether no vtable pointer can be there: in the frame, whose alignment is known.
+fn misaligned(listing: &Listing, at: usize, ahead: u8) -> bool {
+    listing.instructions.get(at).is_some_and(|store| {
+        store.memory_base() == Register::RSP && vtable_field(store, ahead).rem_euclid(8) != 0
+    })
 }
 
 fn is_store(instruction: &Instruction) -> bool {

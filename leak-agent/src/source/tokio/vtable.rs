@@ -234,3 +234,91 @@ impl LegacyShape {
             .is_some_and(|trailer| trailer % 8 == 0 && (0x20..MAX_TRAILER).contains(&trailer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::elf::Elf;
+    use crate::types::ExecutableId;
+
+    fn found(words: &[u64]) -> Vec<u64> {
+        let mut file = fixture::executable();
+        for (index, word) in words.iter().enumerate() {
+            let at = 0x2000 + 8 * index;
+            file[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        let elf = Elf {
+            data: &file,
+            id: ExecutableId::BuildId(vec![1]),
+        };
+        let image = Image::parse(&elf).unwrap();
+        let pointers = Pointers::read(&image).unwrap();
+        modern(&image, &pointers)
+            .iter()
+            .map(|vtable| (vtable.vaddr.0 - fixture::DATA) / 8)
+            .collect()
+    }
+
+    const C: u64 = fixture::CODE;
+
+    /// Check which words are a vtable: the last seven code pointers of a run, and three plausible offsets behind.
+    #[test]
+    fn words_of_a_vtable_are_told_from_those_that_are_not() {
+        let cases: [(&str, [u64; 12], &[u64]); 8] = [
+            ("exact", [C, C, C, C, C, C, C, 0x80, 0x20, 0x28, 0, 0], &[0]),
+            (
+                "behind another pointer",
+                [C, C, C, C, C, C, C, C, 0x80, 0x20, 0x28, 0],
+                &[1],
+            ),
+            ("six pointers", [7, C, C, C, C, C, C, 0x80, 0x20, 0x28, 0, 0], &[]),
+            (
+                "scheduler too near",
+                [C, C, C, C, C, C, C, 0x80, 0x10, 0x18, 0, 0],
+                &[],
+            ),
+            (
+                "id before scheduler",
+                [C, C, C, C, C, C, C, 0x80, 0x28, 0x20, 0, 0],
+                &[],
+            ),
+            (
+                "trailer before id",
+                [C, C, C, C, C, C, C, 0x28, 0x20, 0x28, 0, 0],
+                &[],
+            ),
+            ("odd offset", [C, C, C, C, C, C, C, 0x84, 0x20, 0x28, 0, 0], &[]),
+            (
+                "huge scheduler handle",
+                [C, C, C, C, C, C, C, 0x180, 0x20, 0x68, 0, 0],
+                &[],
+            ),
+        ];
+        for (name, words, expected) in cases {
+            assert_eq!(found(&words), expected, "{name}");
+        }
+    }
+
+    /// Check that the size of the scheduler handle tells futures from blocking closures.
+    #[test]
+    fn class_follows_the_size_of_the_scheduler_handle() {
+        for (size, class) in [
+            (8, Class::Async),
+            (0, Class::Blocking),
+            (16, Class::Blocking),
+            (32, Class::Blocking),
+        ] {
+            let vtable = TaskVtable {
+                vaddr: Vaddr(0x1000),
+                slots: vec![Vaddr(0x2000); 7],
+                offsets: Some(CellOffsets {
+                    trailer: 0x100,
+                    scheduler: 0x20,
+                    id: 0x20 + size,
+                }),
+            };
+            assert_eq!(vtable.class(), class, "{size}");
+        }
+    }
+}
