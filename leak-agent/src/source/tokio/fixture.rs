@@ -10,7 +10,7 @@ pub(super) const DATA: u64 = 0x40_2000;
 /// The instruction behind the loop that flips the state.
 pub(super) const FINISH: u64 = CODE + 0x14;
 /// The first emulated instruction around the store of the vtable's address.
-pub(super) const SPAWN: u64 = CODE + 0x62;
+pub(super) const SPAWN: u64 = CODE + 0x61;
 
 /// An executable of fixed addresses, without unwind tables: poll, shutdown, a spawn and its callers.
 pub(super) fn executable() -> Vec<u8> {
