@@ -1,7 +1,9 @@
 //! `cargo xtask fuzz`: libFuzzer on stable Rust, without cargo-fuzz.
 
 use crate::{command, workspace};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The fuzz targets: one program each in fuzz/.
 pub(crate) const TARGETS: &[&str] = &[
@@ -44,76 +46,73 @@ pub(crate) struct Options {
 ///
 /// A target does not build, or an input made it panic, hang or take too much memory.
 pub(crate) fn main(options: &Options) -> Result<()> {
+    command::step("build the fuzz targets");
+    let programs = build()?;
     for target in TARGETS {
         if options.target.as_deref().is_none_or(|wanted| wanted == *target) {
             command::step(&format!("fuzz {target} for {} s", options.seconds));
-            run(target, options.seconds)?;
+            run(&programs, target, options.seconds)?;
         }
     }
     Ok(())
 }
 
-/// Builds a target and runs it on its corpus, which grows in fuzz/corpus; an input that breaks it is left in
-/// fuzz/artifacts.
+/// Builds all targets, instrumented; returns the folder they are in.
 ///
 /// # Errors
 ///
-/// As [`main`].
-pub(crate) fn run(target: &str, seconds: u32) -> Result<()> {
-    let fuzz = workspace::root().join("fuzz");
-    let build = workspace::target("fuzz");
+/// A target does not build.
+pub(crate) fn build() -> Result<PathBuf> {
+    let target_dir = workspace::target("fuzz");
     let host = host()?;
     command::run(
         command::cargo()
-            .current_dir(&fuzz)
+            .current_dir(workspace::root().join("fuzz"))
             .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"))
             // Not `--locked`: a dependency that the agent gained is added to the lock file here.
             // With a target given, build scripts and macros are left without instrumentation.
-            .args([
-                "build",
-                "--release",
-                "--locked",
-                "--target",
-                &host,
-                "--bin",
-                target,
-            ])
+            .args(["build", "--release", "--bins", "--target", &host])
             .arg("--target-dir")
-            .arg(&build),
+            .arg(&target_dir),
     )?;
-    let program = build.join(&host).join("release").join(target);
+    Ok(target_dir.join(host).join("release"))
+}
+
+/// Runs a target on its corpus, which grows in fuzz/corpus; an input that breaks it is left in fuzz/artifacts.
+///
+/// # Errors
+///
+/// An input made it panic, hang or take too much memory.
+pub(crate) fn run(programs: &Path, target: &str, seconds: u32) -> Result<()> {
+    let program = programs.join(target);
+    let fuzz = workspace::root().join("fuzz");
     let corpus = fuzz.join("corpus").join(target);
     let artifacts = fuzz.join("artifacts").join(target);
     for folder in [&corpus, &artifacts] {
         std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
-    command::run(
-        std::process::Command::new(&program)
-            .arg("--write-seeds")
-            .arg(&corpus),
-    )?;
+    command::run(Command::new(&program).arg("--write-seeds").arg(&corpus))?;
     let ran = command::run(
-        std::process::Command::new(&program)
+        Command::new(&program)
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args(LIMITS)
-            .arg("-print_final_stats=1")
+            .args(["-print_final_stats=1", "-verbosity=0"])
             .arg(&corpus)
-            .stdin(std::process::Stdio::null()),
+            .stdin(Stdio::null()),
     );
-    if let Err(error) = ran {
-        bail!(
-            "{error:#}; the input is in {}, run it with `{} FILE`",
+    ran.with_context(|| {
+        format!(
+            "the input is in {}, run it with `{} FILE`",
             artifacts.display(),
             program.display()
-        );
-    }
-    Ok(())
+        )
+    })
 }
 
 /// The machine's own target: "x86_64-unknown-linux-gnu".
 fn host() -> Result<String> {
-    let version = command::output(std::process::Command::new("rustc").arg("-vV"))?;
+    let version = command::output(Command::new("rustc").arg("-vV"))?;
     version
         .lines()
         .find_map(|line| line.strip_prefix("host: "))

@@ -65,10 +65,17 @@ pub(crate) fn run(options: &Options, summary: &mut Summary) {
     object_check(summary);
     summary.check("licences and sources of the dependencies", licences::main);
     if options.fuzz_seconds > 0 {
-        for target in fuzz::TARGETS {
-            summary.check(&format!("fuzz {target}"), || {
-                fuzz::run(target, options.fuzz_seconds)
-            });
+        let mut built = None;
+        summary.check("build the fuzz targets", || {
+            built = Some(fuzz::build()?);
+            Ok(())
+        });
+        if let Some(programs) = built {
+            for target in fuzz::TARGETS {
+                summary.check(&format!("fuzz {target}"), || {
+                    fuzz::run(&programs, target, options.fuzz_seconds)
+                });
+            }
         }
     }
     summary.check("a privileged test ran", || {
