@@ -122,6 +122,7 @@ pub fn large_executable() -> PathBuf {
             .args(["build", "--quiet", "-p", "leak-agent", "--target-dir"])
             .arg(&folder)
             .env("CARGO_PROFILE_DEV_DEBUG", "full")
+            .env("CARGO_INCREMENTAL", "0") // half the disk space
             .current_dir(root()),
     );
     folder.join("debug").join("leak-agent")

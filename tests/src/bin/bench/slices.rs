@@ -44,7 +44,7 @@ fn quantile(samples: &[f64], quarter: usize) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted
-        .get(((sorted.len() - 1) * quarter + 2) / 4)
+        .get((sorted.len().saturating_sub(1) * quarter + 2) / 4)
         .copied()
         .unwrap_or(f64::NAN)
 }

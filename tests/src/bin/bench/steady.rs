@@ -68,7 +68,7 @@ fn counts(report: &Report, pid: u32) -> (u64, u64) {
         .processes
         .iter()
         .find(|process| process.pid == pid)
-        .unwrap();
+        .unwrap_or_else(|| panic!("process {pid} is not in the report: {:?}", report.agent));
     let tokio = process
         .runtimes
         .iter()

@@ -121,8 +121,8 @@ fn table(scheduler: &str, cpu: &[Samples; 5], wall: &[Samples; 5]) {
         "   {scheduler}, {ROUNDS} rounds: cost of a task, and what is added to it relative to the empty program"
     );
     println!(
-        "   {:<20} {:>12} {:>12} {:>26}",
-        "", "x no probes", "x empty", "x empty, quartiles, wall"
+        "   {:<20} {:>12} {:>12} {:>15} {:>18}",
+        "CPU time", "x no probes", "x empty", "quartiles", "x empty, elapsed"
     );
     for (index, name) in NAMES.iter().enumerate() {
         if cpu[index].median().is_nan() {
@@ -131,12 +131,13 @@ fn table(scheduler: &str, cpu: &[Samples; 5], wall: &[Samples; 5]) {
         }
         let whole = cpu[index].times(&cpu[NONE])[1];
         if index == NONE {
-            println!("   {name:<20} {whole:>12.2} {:>12} {:>26}", "0", "");
+            println!("   {name:<20} {whole:>12.2} {:>12}", "0");
             continue;
         }
         let [low, middle, high] = cpu[index].added_to(&cpu[EMPTY], &cpu[NONE]);
         let wall = wall[index].added_to(&wall[EMPTY], &wall[NONE])[1];
-        println!("   {name:<20} {whole:>12.2} {middle:>12.3} {low:>10.3}–{high:.3} {wall:>9.3}");
+        let quartiles = format!("{low:.3}–{high:.3}");
+        println!("   {name:<20} {whole:>12.2} {middle:>12.3} {quartiles:>15} {wall:>18.3}");
     }
     let above = cpu[OURS].above(&cpu[NONE]) / cpu[EMPTY].above(&cpu[NONE]);
     println!("   leak-agent : empty by medians of differences: {above:.3}");
