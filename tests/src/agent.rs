@@ -190,6 +190,13 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// Tells it to end and checks that it does as soon as promised; see [`crate::ending`].
+    pub fn end_in_time(&mut self, signal: rustix::process::Signal) -> std::process::ExitStatus {
+        crate::ending::end_in_time(&mut self.child, signal)
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         // It may have ended by itself.

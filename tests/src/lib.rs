@@ -1,11 +1,13 @@
 //! What the end-to-end tests share: target programs that count themselves, the agent's binary as its users
 //! run it, and the waiting in between.
 //!
-//! The tests compare for equality. Nothing in them is timed: a deadline only bounds how long a failure takes.
+//! The tests compare for equality. Nothing in them is timed but how soon the agent ends when told to, which is a promise: a
+//! deadline only bounds how long a failure takes.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 pub mod agent;
 pub mod compare;
+pub mod ending;
 pub mod hooked;
 pub mod hostile;
 pub mod http;

@@ -75,7 +75,5 @@ fn serve(mut attacher: Attacher, requests: &Receiver<Request>, inbox: &SyncSende
             break;
         }
     }
-    for (_, done) in attached {
-        attacher.detach(done);
-    }
+    attacher.detach_all(attached.into_values().collect());
 }

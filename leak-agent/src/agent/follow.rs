@@ -83,8 +83,9 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     let (requests, thread) = attachments::spawn(attacher, inbox.clone()).map_err(StartError::Thread)?;
     threads.push(thread);
     let frames = kernel.frames.take().ok_or_else(|| missing("frames"))?;
-    let (stacks, thread) = stacks::spawn(frames, inbox.clone()).map_err(StartError::Thread)?;
-    threads.push(thread);
+    // Nobody waits for this one at the end: it holds nothing in the kernel but a map, and the symbols of a large file
+    // may take it seconds.
+    let stacks = stacks::spawn(frames, inbox.clone()).map_err(StartError::Thread)?;
     let answers = inbox.clone();
     let pool = Pool::start(source::all(), move |done| {
         // Nobody listens any more only when the agent ends.

@@ -12,7 +12,6 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 /// Stacks that wait at most, 16 KiB each.
 const WAITING: usize = 1024;
@@ -68,12 +67,12 @@ impl Stacks {
     }
 }
 
-/// Starts the thread; it ends when [`Stacks`] is dropped.
+/// Starts the thread; it ends when [`Stacks`] is dropped, after the work it is on.
 ///
 /// # Errors
 ///
 /// No thread could be started.
-pub(super) fn spawn(frames: Frames, inbox: SyncSender<Message>) -> io::Result<(Stacks, JoinHandle<()>)> {
+pub(super) fn spawn(frames: Frames, inbox: SyncSender<Message>) -> io::Result<Stacks> {
     let (sender, work) = channel();
     let shared = Arc::new(Shared::default());
     let stacks = Stacks {
@@ -85,7 +84,7 @@ pub(super) fn spawn(frames: Frames, inbox: SyncSender<Message>) -> io::Result<(S
         taught: HashMap::new(),
         refused: 0,
     };
-    let thread = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name("stacks".to_owned())
         .spawn(move || {
             let mut resolver = Resolver::new();
@@ -100,7 +99,7 @@ pub(super) fn spawn(frames: Frames, inbox: SyncSender<Message>) -> io::Result<(S
                 }
             }
         })?;
-    Ok((stacks, thread))
+    Ok(stacks)
 }
 
 /// Waits for work, and does what has gathered, up to a batch. `None`: there will be no more.

@@ -23,6 +23,10 @@ pub(super) enum Means {
     Perf(&'static str, Arc<Mutex<Ebpf>>),
 }
 
+/// Threads that detach everything at the end, and the stack of each, bytes.
+const DETACHERS: usize = 128;
+const DETACHER_STACK: usize = 64 << 10;
+
 /// Attaches plans and keeps the books of points and plans. Blocks (13 ms for 150 points, more for perf
 /// links), so it lives on a thread of its own.
 pub struct Attacher {
@@ -176,6 +180,31 @@ impl Attacher {
         drop(links);
         self.free.give(first, count);
         self.used_plans.remove(&plan.0);
+    }
+
+    /// Detaches all of them, for good. Most of the time of a detachment is a wait for the kernel's readers, who are the same
+    /// for all links: on several threads they are waited for together. 100 files take 0.2 s instead of 5.
+    pub fn detach_all(self, attached: Vec<Attached>) {
+        for Attached { plan, .. } in &attached {
+            if let Err(error) = self.points.arm(plan.0, false) {
+                tracing::warn!(plan = plan.0, %error, "disarm plan");
+            }
+        }
+        let each = attached.len().div_ceil(DETACHERS).max(1);
+        let mut attached = attached.into_iter();
+        std::thread::scope(|scope| {
+            loop {
+                let part: Vec<Attached> = attached.by_ref().take(each).collect();
+                if part.is_empty() {
+                    break;
+                }
+                // Without a thread its part is dropped, and with it detached, right here.
+                let _ = std::thread::Builder::new()
+                    .name("detach".to_owned())
+                    .stack_size(DETACHER_STACK)
+                    .spawn_scoped(scope, move || drop(part));
+            }
+        });
     }
 
     /// Plan numbers go round, so that rows of a detached plan are gone before its number comes again.

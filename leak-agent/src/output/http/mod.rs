@@ -18,8 +18,8 @@ use tokio::sync::{Semaphore, watch};
 const HEAD_BYTES: usize = 16 * 1024;
 /// … and so many header fields.
 const HEAD_FIELDS: usize = 64;
-/// At shutdown, requests in flight get this long.
-const GRACE: Duration = Duration::from_secs(3);
+/// At shutdown, requests in flight get this long: whoever told the agent to end waits for it.
+const GRACE: Duration = Duration::from_millis(500);
 /// When the kernel refuses to accept (out of descriptors), wait this long before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
