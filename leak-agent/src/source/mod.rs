@@ -4,10 +4,12 @@
 //! agent ([`Source`]), one executable ([`HookPlan`], plain data, cached; the negative answer too), and one
 //! process (comes with the reading of a runtime's own books from memory).
 
+pub mod books;
 pub mod plan;
 pub mod thread;
 pub mod tokio;
 
+pub use books::{Books, ProcessBooks};
 pub use plan::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role, SiteInfo};
 
 use crate::elf::Elf;

@@ -1,6 +1,8 @@
 //! A hook plan: all hooks of one source in one executable, as data.
 
+use super::Books;
 use crate::types::{FileOffset, Runtime, Vaddr};
+use std::sync::Arc;
 
 /// What a source says of an executable.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct HookPlan {
     pub gaps: Vec<Gap>,
     /// How the points were found, for people: "structure", "structure + 1 symbol".
     pub evidence: String,
+    /// How to read the runtime's own books in a process with this executable; `None` = it has none that are known.
+    pub books: Option<Arc<dyn Books>>,
 }
 
 /// One attach point.

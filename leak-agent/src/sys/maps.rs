@@ -25,6 +25,8 @@ pub struct Mapping<'a> {
     pub write: bool,
     /// The process may execute it.
     pub execute: bool,
+    /// What the process writes to it is its own; `false` = shared.
+    pub private: bool,
     /// Offset of its first byte in the file, bytes.
     pub offset: u64,
     /// Device as the kernel's `MAJOR:MINOR`. Not always what `stat` says (btrfs, overlayfs before 6.8).
@@ -46,13 +48,14 @@ impl<'a> Mapping<'a> {
         let (inode, rest) = word(rest)?;
         let (start, end) = halves(range, b'-')?;
         let (major, minor) = halves(dev, b':')?;
-        let [r, w, x, _] = perms else { return None };
+        let [r, w, x, p] = perms else { return None };
         let mapping = Self {
             start: hex(start)?,
             end: hex(end)?,
             read: *r == b'r',
             write: *w == b'w',
             execute: *x == b'x',
+            private: *p == b'p',
             offset: hex(offset)?,
             dev: (u32::try_from(hex(major)?).ok()?, u32::try_from(hex(minor)?).ok()?),
             inode: decimal(inode)?,

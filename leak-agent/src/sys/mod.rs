@@ -9,4 +9,6 @@ pub mod file;
 pub mod heap;
 pub mod map;
 pub mod maps;
+pub mod memory;
+pub mod present;
 pub mod proc;

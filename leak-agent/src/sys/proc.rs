@@ -276,7 +276,12 @@ impl ProcDir {
         numbered(&fd, max, "task", self.pid)
     }
 
-    fn open_file(&self, name: &'static str) -> Result<Option<File>, ProcError> {
+    /// The directory itself.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub(super) fn open_file(&self, name: &'static str) -> Result<Option<File>, ProcError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty());
         Ok(present(fd, name, self.pid)?.map(File::from))

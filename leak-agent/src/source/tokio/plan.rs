@@ -319,6 +319,7 @@ impl<'a> Planner<'a> {
                 (false, Bounds::Estimated) => "structure, function bounds estimated".to_owned(),
                 (true, Bounds::Estimated) => "structure + 1 symbol, function bounds estimated".to_owned(),
             },
+            books: None,
         })
     }
 

@@ -1,0 +1,219 @@
+//! The boundary to a runtime's own books: what a running process writes down about its tasks, read from its memory
+//! while it runs, without stopping it.
+//!
+//! A number is given only when the books proved themselves: every list was walked once and had as many entries as the
+//! runtime itself counts, every entry was a task of a type that the executable has. What does not prove itself is
+//! refused with the reason.
+
+use crate::sys::memory::{Memory, MemoryError};
+use crate::types::Vaddr;
+use std::fmt;
+use std::ops::Range;
+
+/// How the books of one executable are read. Cheap to keep; made with the plan.
+pub trait Books: Send + Sync + fmt::Debug {
+    /// For one process. `bias`: run-time minus file address of this ELF file there.
+    fn open(&self, bias: u64) -> Box<dyn ProcessBooks>;
+}
+
+/// The books of one executable in one process: what was found in it so far.
+pub trait ProcessBooks: Send {
+    /// Looks for the books, in addition to those found before: behind `hints` (addresses of task headers that probes have
+    /// seen; may be empty), and by reading `ranges` once from beginning to end (the process's present private
+    /// memory; may be empty, then only the hints are followed). Costs about 1 ms per MiB of ranges and 0.5 µs per
+    /// task of books that are new.
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    fn find(
+        &mut self,
+        memory: &dyn Memory,
+        ranges: &[Range<u64>],
+        hints: &[u64],
+        budget: &Budget,
+    ) -> Result<Found, BooksError>;
+
+    /// What the books found so far count, each with one read. Books that count nothing are left out ([`Self::list`] walks
+    /// them), and so are those of a runtime that is gone. Costs some microseconds.
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    fn counters(&mut self, memory: &dyn Memory) -> Result<Vec<Counters>, BooksError>;
+
+    /// Walks through all books found so far. At most `limit` tasks are given one by one; the sums per site
+    /// have all. Costs about 0.5 µs per task.
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    fn list(&mut self, memory: &dyn Memory, limit: usize) -> Result<Listing, BooksError>;
+}
+
+/// Why books could not be read at all. Books that are wrong are no error: they are refused one by one.
+#[derive(Debug, thiserror::Error)]
+pub enum BooksError {
+    /// The memory could not be read: the process is gone, the kernel refuses, or else.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// How far a search may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes that are read from beginning to end.
+    pub bytes: u64,
+    /// Tasks that are walked through to see whether new books are right.
+    pub tasks: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes: 4 << 30,
+            tasks: 16 << 20,
+        }
+    }
+}
+
+/// What a search came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// All books known now, from earlier searches too.
+    pub groups: Vec<Group>,
+    /// Bytes that were read from beginning to end.
+    pub scanned: u64,
+    /// The ranges were read to their end. `false` = the budget ended first.
+    pub complete: bool,
+    /// What looked like books and was not believed, as half sentences.
+    pub refused: Vec<String>,
+}
+
+/// The tasks that one list (or one set of lists) of a runtime holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Group {
+    /// The runtime's own id of it: unique in the process for tasks of one ELF file, and written into each of them.
+    pub owner: u64,
+    /// What keeps the list.
+    pub kind: GroupKind,
+}
+
+/// What keeps a list of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GroupKind {
+    /// A runtime: its tasks may run on any of its threads.
+    Owned,
+    /// Something bound to one thread.
+    Local,
+}
+
+/// What the runtime itself counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Whose tasks.
+    pub group: Group,
+    /// Tasks in its lists.
+    pub live: u64,
+    /// Tasks ever put there, read at the same moment as `live`; `None` = this version does not count them. Tasks
+    /// spawned after the runtime's shutdown are never put there.
+    pub added: Option<u64>,
+    /// A task of this file was seen in it. `false` = it has the shape and was always seen empty.
+    pub confirmed: bool,
+}
+
+/// A task, as its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveTask {
+    /// Run-time address of its header.
+    pub header: u64,
+    /// Number of its site: the same as in the plan.
+    pub site: Vaddr,
+    /// The runtime's id of it; `None` = this version has none, or it could not be read.
+    pub id: Option<u64>,
+    /// Id of its group; 0 = in no list.
+    pub owner: u64,
+    /// What it does.
+    pub state: TaskState,
+    /// References to it: handles, wakers, queues, lists.
+    pub refs: u64,
+    /// Somebody holds a handle to wait for its result.
+    pub join_handle: bool,
+}
+
+/// What a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TaskState {
+    /// Waits for something.
+    Idle,
+    /// Woken, waits for a thread.
+    Scheduled,
+    /// Runs on a thread.
+    Running,
+    /// Runs, and was woken meanwhile.
+    Woken,
+    /// Will be dropped as soon as it is seen.
+    Cancelled,
+    /// Ended; its memory is still held.
+    Complete,
+}
+
+/// Tasks of one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteCount {
+    /// The site's number.
+    pub site: Vaddr,
+    /// How many.
+    pub live: u64,
+}
+
+/// All tasks, as the books have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Tasks one by one, at most as many as were asked for.
+    pub tasks: Vec<LiveTask>,
+    /// One entry per group, in the order of their ids.
+    pub groups: Vec<GroupListing>,
+    /// Tasks in no list (closures on tokio's blocking pool).
+    pub blocking: Candidates,
+    /// Tasks that ended and whose memory is still held: by a join handle, a waker or an abort handle.
+    pub retained: Candidates,
+    /// What could not be listed, as half sentences.
+    pub refused: Vec<String>,
+}
+
+/// What one walk through a group saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupListing {
+    /// Whose tasks.
+    pub group: Group,
+    /// The runtime's own count before the walk; `None` = it has none.
+    pub before: Option<u64>,
+    /// And after it.
+    pub after: Option<u64>,
+    /// Live tasks that the walk saw.
+    pub walked: u64,
+    /// Tasks in the list that had ended and were about to be taken out.
+    pub ending: u64,
+    /// `walked` is all there was: the list did not change during the walk, and has as many entries as the runtime counts.
+    /// `false` = a list in motion (then within some tasks of `before…after`), or one that could not be
+    /// walked to its end (then a refusal says so).
+    pub complete: bool,
+    /// `walked` by site, sorted by site.
+    pub sites: Vec<SiteCount>,
+}
+
+/// Tasks that no list leads to: found where the last search saw memory that looks like one, looked at again now.
+/// An upper bound: copies and remains of tasks look alike. None at all, after a complete search, proves that there
+/// were none then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// How many.
+    pub count: u64,
+    /// The same by site, sorted by site.
+    pub sites: Vec<SiteCount>,
+    /// One by one, at most as many as were asked for.
+    pub tasks: Vec<LiveTask>,
+    /// The last search read all it was given, and could keep all it saw.
+    pub complete: bool,
+}
