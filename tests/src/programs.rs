@@ -138,6 +138,12 @@ pub fn tokio_library() -> PathBuf {
     )
 }
 
+/// The C program that loads a shared library with tokio in it.
+#[must_use]
+pub fn library_host() -> PathBuf {
+    c("library-host")
+}
+
 /// The threads of Rust's standard library.
 #[must_use]
 pub fn std_threads() -> PathBuf {

@@ -14,6 +14,7 @@ mod ebpf;
 mod fuzz;
 mod licences;
 mod lint;
+mod matrix;
 mod setup;
 mod suite;
 mod summary;
@@ -38,6 +39,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Measure what the agent costs, as root: docs/OVERHEAD.md says how to read the numbers
     Bench(bench::Options),
+    /// Build and check every tokio build that people run, as root: docs/TOKIO.md holds the result
+    Matrix(matrix::Options),
     /// Check the licences and sources of all dependencies against deny.toml
     Licences,
     /// Build the static agent with checksums, completions and manual page into target/dist
@@ -59,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Task::Docs(options) => docs::main(&options),
         Task::Fuzz(options) => fuzz::main(&options),
         Task::Bench(options) => bench::main(&options),
+        Task::Matrix(options) => matrix::main(&options),
         Task::Licences => licences::main(),
         Task::Dist => dist::main(),
         Task::Setup => setup::main(),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can fail, run to the end, summed up in one line.
 
 use crate::summary::{Counts, Summary};
-use crate::{command, ebpf, fuzz, licences, setup, suite, workspace};
+use crate::{command, ebpf, fuzz, licences, matrix, setup, suite, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 
@@ -60,6 +60,12 @@ pub(crate) fn run(options: &Options, summary: &mut Summary) {
             }
             Ok(counts)
         });
+    }
+    let can = privileged.passed + privileged.failed > 0;
+    if can {
+        summary.part("tokio builds (slice of the matrix)", matrix::slice);
+    } else {
+        summary.skip("tokio builds (slice of the matrix)", "no privileged test ran");
     }
     summary.part("documentation examples", suite::doc_tests);
     object_check(summary);

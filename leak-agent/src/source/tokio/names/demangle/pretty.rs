@@ -107,8 +107,9 @@ const UNTOLD: [&str; 3] = ["Pin", "Box", "BlockingTask"];
 
 /// Where tokio's own jobs on the blocking pool live: `Launch::launch` starts the worker threads,
 /// `block_in_place` hands a worker's core to a new thread. `_alt` is the unstable second scheduler of
-/// tokio 1.33 – 1.44.
-const WORKER_PATHS: [&str; 2] = [
+/// tokio 1.33 – 1.44, `thread_pool` the name before 1.23.
+const WORKER_PATHS: [&str; 3] = [
+    "tokio::runtime::thread_pool::",
     "tokio::runtime::scheduler::multi_thread::",
     "tokio::runtime::scheduler::multi_thread_alt::",
 ];

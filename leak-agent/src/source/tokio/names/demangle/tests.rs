@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// (symbol, name).
 #[rustfmt::skip]
-const SYMBOLS: [(&str, &str); 38] = [
+const SYMBOLS: [(&str, &str); 39] = [
     ("_ZN4core3ptr107drop_in_place$LT$tokio..runtime..task..core..Stage$LT$zoo..conn..serve..$u7b$$u7b$closure$u7d$$u7d$$GT$$GT$17hefe958cbf8962f33E.llvm.7008867540124463225",
         "zoo::conn::serve"),
     ("_ZN4core3ptr107drop_in_place$LT$tokio..runtime..task..core..Stage$LT$zoo..makes_block..$u7b$$u7b$closure$u7d$$u7d$$GT$$GT$17h14cb27970d61494dE.llvm.7008867540124463225",
@@ -48,6 +48,8 @@ const SYMBOLS: [(&str, &str); 38] = [
         "tokio::runtime::scheduler::multi_thread::worker::Launch::launch"),
     ("_ZN4core3ptr239drop_in_place$LT$tokio..runtime..task..core..Stage$LT$tokio..runtime..blocking..task..BlockingTask$LT$tokio..runtime..scheduler..multi_thread..worker..maybe_move_runtime..$u7b$$u7b$closure$u7d$$u7d$..$u7b$$u7b$closure$u7d$$u7d$$GT$$GT$$GT$17h4633ebcc79a2b9b6E.llvm.4775333342303722759",
         "tokio::runtime::scheduler::multi_thread::worker::maybe_move_runtime"),
+    ("_ZN4core3ptr194drop_in_place$LT$tokio..runtime..task..core..Stage$LT$tokio..runtime..blocking..task..BlockingTask$LT$tokio..runtime..thread_pool..worker..Launch..launch..$u7b$$u7b$closure$u7d$$u7d$$GT$$GT$$GT$17h87da5525d0e64254E.llvm.7391010778725856326",
+        "tokio::runtime::thread_pool::worker::Launch::launch"),
     ("_RINvNtCsgEmfK2I1SDS_4core3ptr13drop_in_placeINtNtNtNtCs5FMjgIguPgC_5tokio7runtime4task4core5StageNCNvNtCsjdL0RxpcLoU_3zoo4conn5serve0EEB1D_.llvm.9888439410999558531",
         "zoo::conn::serve"),
     ("_RINvNtCsgEmfK2I1SDS_4core3ptr13drop_in_placeINtNtNtNtCs5FMjgIguPgC_5tokio7runtime4task4core5StageNCINvCsjdL0RxpcLoU_3zoo7generichE0EEB1C_.llvm.9888439410999558531",
@@ -148,7 +150,9 @@ fn symbols_of_real_builds_give_the_names_of_their_source() {
 #[test]
 fn worker_loops_are_told_from_every_other_task() {
     for (symbol, expected) in SYMBOLS {
-        let own = expected.starts_with("tokio::runtime::scheduler::multi_thread::worker::");
+        let own = ["scheduler::multi_thread", "thread_pool"]
+            .iter()
+            .any(|path| expected.starts_with(&format!("tokio::runtime::{path}::worker::")));
         assert_eq!(name(symbol).map(|pretty| pretty.worker), Some(own), "{symbol}");
     }
 }

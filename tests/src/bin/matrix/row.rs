@@ -1,0 +1,216 @@
+//! The rows: which builds of the program are checked.
+
+use std::fmt;
+
+/// A minor version of tokio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tokio {
+    /// 38 in 1.38.
+    pub(crate) minor: u32,
+}
+
+impl Tokio {
+    /// The first with `JoinSet`.
+    pub(crate) fn has_join_set(self) -> bool {
+        self.minor >= 21
+    }
+
+    /// Whether a task's vtable tells futures from blocking closures.
+    pub(crate) fn tells_kinds(self) -> bool {
+        self.minor >= 23
+    }
+}
+
+impl fmt::Display for Tokio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1.{}", self.minor)
+    }
+}
+
+/// A way to build the program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Build {
+    /// Name in rows: "fat".
+    pub(crate) name: &'static str,
+    /// What it is, for people.
+    pub(crate) what: &'static str,
+    /// The profile, as the lines of a Cargo.toml below its head; empty = cargo's own.
+    pub(crate) profile: &'static str,
+    /// Whether the profile builds on cargo's `dev` rather than `release`.
+    pub(crate) dev: bool,
+    /// Flags for rustc, separated by blanks.
+    pub(crate) flags: &'static str,
+    /// Whether all of tokio's features are on.
+    pub(crate) full: bool,
+    /// Whether it is a shared library, loaded by a C program.
+    pub(crate) library: bool,
+}
+
+const RELEASE: Build = Build {
+    name: "release",
+    what: "release",
+    profile: "",
+    dev: false,
+    flags: "",
+    full: false,
+    library: false,
+};
+
+/// Builds of every version.
+pub(crate) const COMMON: &[Build] = &[
+    RELEASE,
+    Build {
+        name: "thin",
+        what: "thin LTO",
+        profile: "lto = \"thin\"",
+        ..RELEASE
+    },
+    Build {
+        name: "fat",
+        what: "fat LTO",
+        profile: "lto = \"fat\"\ncodegen-units = 1",
+        ..RELEASE
+    },
+    Build {
+        name: "units",
+        what: "1 codegen unit",
+        profile: "codegen-units = 1",
+        ..RELEASE
+    },
+    Build {
+        name: "opt-s",
+        what: "opt-level s",
+        profile: "opt-level = \"s\"",
+        ..RELEASE
+    },
+    Build {
+        name: "opt-z",
+        what: "opt-level z",
+        profile: "opt-level = \"z\"",
+        ..RELEASE
+    },
+    Build {
+        name: "abort",
+        what: "panic = abort",
+        profile: "panic = \"abort\"",
+        ..RELEASE
+    },
+    Build {
+        name: "debug",
+        what: "debug",
+        profile: "debug = \"line-tables-only\"",
+        dev: true,
+        ..RELEASE
+    },
+];
+
+/// Builds of some versions.
+pub(crate) const SPECIAL: &[Build] = &[
+    Build {
+        name: "smallest",
+        what: "opt-level z, fat LTO, panic = abort",
+        profile: "opt-level = \"z\"\nlto = \"fat\"\ncodegen-units = 1\npanic = \"abort\"",
+        ..RELEASE
+    },
+    Build {
+        name: "v0",
+        what: "symbol mangling v0",
+        flags: "-Csymbol-mangling-version=v0",
+        ..RELEASE
+    },
+    Build {
+        name: "static",
+        what: "static glibc",
+        flags: "-Ctarget-feature=+crt-static",
+        ..RELEASE
+    },
+    Build {
+        name: "fixed",
+        what: "not position independent",
+        flags: "-Crelocation-model=static",
+        ..RELEASE
+    },
+    Build {
+        name: "fixed-fat",
+        what: "not position independent, static glibc, fat LTO",
+        profile: "lto = \"fat\"\ncodegen-units = 1",
+        flags: "-Crelocation-model=static -Ctarget-feature=+crt-static",
+        ..RELEASE
+    },
+    Build {
+        name: "native",
+        what: "AVX2 and newer instructions (target-cpu x86-64-v3)",
+        flags: "-Ctarget-cpu=x86-64-v3",
+        ..RELEASE
+    },
+    Build {
+        name: "full",
+        what: "all features of tokio",
+        full: true,
+        ..RELEASE
+    },
+    Build {
+        name: "unstable",
+        what: "tokio_unstable",
+        flags: "--cfg tokio_unstable",
+        ..RELEASE
+    },
+    Build {
+        name: "library",
+        what: "in a shared library, loaded by a C program",
+        library: true,
+        ..RELEASE
+    },
+];
+
+/// The versions with [`COMMON`] builds, and those with [`SPECIAL`] ones.
+const VERSIONS: &[u32] = &[8, 20, 28, 32, 35, 38, 40, 44, 47, 50, 54];
+const SPECIAL_VERSIONS: &[u32] = &[20, 28, 38, 47, 54];
+
+/// One program to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) tokio: Tokio,
+    pub(crate) build: &'static Build,
+    pub(crate) stripped: bool,
+}
+
+impl Row {
+    /// "1.38/fat/stripped".
+    pub(crate) fn name(self) -> String {
+        let symbols = if self.stripped { "stripped" } else { "symbols" };
+        format!("{}/{}/{symbols}", self.tokio, self.build.name)
+    }
+}
+
+/// Every row, builds in their order, both forms of a build next to each other.
+pub(crate) fn all() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for minor in VERSIONS {
+        let special = SPECIAL.iter().filter(|_| SPECIAL_VERSIONS.contains(minor));
+        for build in COMMON.iter().chain(special) {
+            for stripped in [false, true] {
+                let tokio = Tokio { minor: *minor };
+                rows.push(Row {
+                    tokio,
+                    build,
+                    stripped,
+                });
+            }
+        }
+    }
+    rows
+}
+
+/// A few rows that differ most from those that the end-to-end tests build anyway.
+pub(crate) fn slice_for_ci() -> Vec<Row> {
+    let wanted = [
+        "1.20/release/stripped",
+        "1.28/release/symbols",
+        "1.54/smallest/stripped",
+    ];
+    all()
+        .into_iter()
+        .filter(|row| wanted.contains(&row.name().as_str()))
+        .collect()
+}
