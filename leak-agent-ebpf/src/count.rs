@@ -2,15 +2,16 @@
 
 use crate::{
     atomic,
-    maps::{BUDGETS, Budget, COUNTERS, OTHERS, SITES},
+    maps::{BUDGETS, Budget, COUNTERS, OTHERS, SITES, SLOTS},
     settings,
 };
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST};
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::generated::bpf_get_smp_processor_id};
 use aya_log_ebpf::warn;
 use core::mem::offset_of;
 use leak_agent_common::{
     counter::Counter,
     key::{ProcessKey, SiteKey, site},
+    slot::{self, SLOT_BITS, Slot},
     totals::SiteTotals,
 };
 
@@ -70,6 +71,69 @@ pub(crate) fn bump(counter: Counter) -> bool {
 fn apply(totals: *mut SiteTotals, delta: Delta) {
     // SAFETY: a field of a valid map value of this CPU.
     unsafe { atomic::add(totals.cast::<u8>().add(delta.field).cast(), delta.by) }
+}
+
+/// Adds to the totals of a hooked site, in its slot if it has one.
+#[inline(always)]
+pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<(), Counter> {
+    // SAFETY: no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    let slot = SLOTS.get_ptr_mut((cpu << SLOT_BITS) | slot::place(key));
+    if let Some(slot) = slot {
+        // SAFETY: a valid map value.
+        if unsafe { is_of(slot, key) } {
+            // SAFETY: a field of it.
+            unsafe { atomic::add((&raw mut (*slot).spawned).cast::<u8>().add(delta.field).cast(), delta.by) };
+            return Ok(());
+        }
+    }
+    add_elsewhere(ctx, key, delta, slot)
+}
+
+/// Whether the slot is this site's.
+#[inline(always)]
+unsafe fn is_of(slot: *const Slot, key: &SiteKey) -> bool {
+    let slot = slot.cast::<u64>();
+    let key = (&raw const *key).cast::<u64>();
+    let same = |word: usize| {
+        // SAFETY: both are at least five words long and aligned; volatile because user space may free the slot.
+        unsafe { core::ptr::read_volatile(slot.add(word)) == core::ptr::read(key.add(word)) }
+    };
+    same(2) && same(0) && same(1) && same(3) && same(4)
+}
+
+/// The cold half of [`add_hooked`]: counts in the site's row, and takes the slot for the next time if it is free.
+#[inline(never)]
+fn add_elsewhere<C: EbpfContext>(
+    ctx: &C,
+    key: &SiteKey,
+    delta: Delta,
+    slot: Option<*mut Slot>,
+) -> Result<(), Counter> {
+    let Some(totals) = SITES.get_ptr_mut(key) else {
+        return add_unknown(ctx, key, delta).map(|_| ());
+    };
+    apply(totals, delta);
+    if let Some(slot) = slot {
+        // SAFETY: a valid map value; whoever takes it is the only one to write its key.
+        unsafe { take(slot, key) };
+    }
+    Ok(())
+}
+
+#[inline(always)]
+unsafe fn take(slot: *mut Slot, key: &SiteKey) {
+    // SAFETY: fields of a valid map value.
+    unsafe {
+        if !atomic::replace(&raw mut (*slot).state, slot::state::FREE, slot::state::TAKEN) {
+            return;
+        }
+        let slot = slot.cast::<u64>();
+        let key = (&raw const *key).cast::<u64>();
+        for word in 0..size_of::<SiteKey>() / 8 {
+            core::ptr::write_volatile(slot.add(word), core::ptr::read(key.add(word)));
+        }
+    }
 }
 
 /// Adds to the totals of a site: exactly once, or counted as lost.

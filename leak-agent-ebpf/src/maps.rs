@@ -1,7 +1,7 @@
 //! All maps. Sizes are defaults: the loader sets the real ones.
 
 use aya_ebpf::{
-    bindings::bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
+    bindings::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
@@ -10,12 +10,17 @@ use leak_agent_common::{
     point::{PlanState, Point},
     record::StackRecord,
     settings::STACK_CAP,
+    slot::{SLOTS as SLOTS_PER_CPU, Slot},
     totals::SiteTotals,
 };
 
 /// Totals per site.
 #[map(name = "SITES")]
 pub(crate) static SITES: PerCpuHashMap<SiteKey, SiteTotals> = PerCpuHashMap::with_max_entries(16384, 0);
+
+/// Further totals of hooked sites: a table of slots per CPU, one after the other.
+#[map(name = "SLOTS")]
+pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(SLOTS_PER_CPU, BPF_F_MMAPABLE);
 
 /// Totals of the `~other` site of a process and runtime: used once `SITES` is full.
 #[map(name = "OTHERS")]

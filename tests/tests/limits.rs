@@ -99,6 +99,32 @@ fn storm_through_a_ring_too_small_loses_records_and_no_count() {
     }
 }
 
+/// A hooked site that is counted often has a slot; when its process has ended, the slot is free again.
+#[test]
+fn slots_of_an_ended_process_are_free_again() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::tokio_probe();
+    let agent = Agent::on(&[&path]);
+    let in_use = |agent: &Agent| {
+        let report = agent.next_report();
+        let fill = report.agent.maps.iter().find(|map| map.name == "SLOTS").unwrap();
+        assert!(fill.entries <= fill.capacity, "{fill:?}");
+        fill.entries
+    };
+    assert_eq!(in_use(&agent), 0);
+    let mut target = Target::start(&path);
+    let truth = target.command("storm 20000");
+    until_equal(&agent, target.pid(), "tokio", truth.counts());
+    assert!(in_use(&agent) > 0);
+    drop(target);
+    until("the slots to be freed", || match in_use(&agent) {
+        0 => Ok(()),
+        still => Err(format!("{still} are in use")),
+    });
+}
+
 /// A steady load while the agent watches: at the end of it, every task has been counted twice.
 #[test]
 fn steady_load_is_counted_to_the_task() {

@@ -1,7 +1,7 @@
 //! tokio tasks: one program at all points of a plan; the cookie says which.
 
 use crate::{
-    count::{FINISHED, SPAWNED, add, bump},
+    count::{FINISHED, SPAWNED, add_hooked, bump},
     kernel::Task,
     maps::{PLANS, POINTS},
     ring,
@@ -63,7 +63,7 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
     } else {
         FINISHED
     };
-    add(ctx, &key, delta)?;
+    add_hooked(ctx, &key, delta)?;
     ring::stream(&key, point.role)
 }
 

@@ -126,7 +126,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         attaching: 0,
         settled: false,
         trimmed_after: None,
-        fill: (0, 0),
+        fill: [0; 3],
         lost_counts: 0,
         kernel_counters: BTreeMap::new(),
         attach_failures: BTreeMap::new(),
@@ -166,7 +166,7 @@ struct Follower {
     settled: bool,
     /// Inspections that had been made when freed memory was last given back.
     trimmed_after: Option<u64>,
-    fill: (usize, usize),
+    fill: [usize; 3],
     lost_counts: u64,
     kernel_counters: BTreeMap<Counter, u64>,
     attach_failures: BTreeMap<&'static str, u64>,

@@ -5,6 +5,7 @@ use super::attach::{Attacher, Means};
 use super::error::chain;
 use super::maps::{Counters, Frames, Map, Points, Totals, say_walked};
 use super::ring::{Logs, Ring};
+use super::slots::Slots;
 use super::{BpfError, fields, object, syscall};
 use aya::maps::{Map as AyaMap, MapData, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, UProbe};
@@ -111,10 +112,11 @@ impl Kernel {
     /// As [`Self::load`], and an object that is none or is of another build.
     pub fn load_from(object: &[u8], limits: &Limits, stats: bool) -> Result<Self, BpfError> {
         let offsets = fields::offsets()?;
-        let mut programs = load_object(object, limits, &offsets)?;
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| BpfError::Object {
             reason: format!("number of CPUs from {file}: {error}"),
         })?;
+        let slots = Slots::capacity(cpus);
+        let mut programs = load_object(object, limits, slots, &offsets)?;
         let stats = if stats {
             Some(syscall::enable_stats().map_err(|source| BpfError::Map {
                 operation: "enable run-time statistics for",
@@ -156,6 +158,7 @@ impl Kernel {
         Ok(Self {
             totals: Totals {
                 sites: maps.take("SITES", limits.sites)?,
+                slots: Slots::open(maps.take("SLOTS", slots)?)?,
                 others: maps.take("OTHERS", limits.processes)?,
                 cpus,
             },
@@ -186,7 +189,12 @@ fn missing(what: &str) -> BpfError {
     }
 }
 
-fn load_object(object: &[u8], limits: &Limits, offsets: &[(&'static str, u32)]) -> Result<Ebpf, BpfError> {
+fn load_object(
+    object: &[u8],
+    limits: &Limits,
+    slots: u32,
+    offsets: &[(&'static str, u32)],
+) -> Result<Ebpf, BpfError> {
     let mut loader = EbpfLoader::new();
     for (symbol, offset) in offsets {
         loader.override_global(symbol, offset, false);
@@ -202,6 +210,7 @@ fn load_object(object: &[u8], limits: &Limits, offsets: &[(&'static str, u32)]) 
         )
         .override_global(settings::STREAM_EVERY_SYMBOL, &limits.stream_every, true)
         .map_max_entries("SITES", limits.sites)
+        .map_max_entries("SLOTS", slots)
         .map_max_entries("OTHERS", limits.processes)
         .map_max_entries("BUDGETS", limits.processes)
         .map_max_entries("FRAMES", limits.sites)

@@ -1,6 +1,7 @@
 //! The maps: totals out, learned frames and points in. One type per map, keys and values as the wire contract
 //! has them.
 
+use super::slots::Slots;
 use super::{BpfError, syscall};
 use leak_agent_common::counter::Counter;
 use leak_agent_common::key::{FrameKey, SiteKey};
@@ -41,10 +42,11 @@ impl Map {
     }
 }
 
-/// The two maps of totals: per site, and folded.
+/// The maps of totals: per site, further shares of hooked sites, and folded.
 #[derive(Debug)]
 pub struct Totals {
     pub(super) sites: Map,
+    pub(super) slots: Slots,
     pub(super) others: Map,
     pub(super) cpus: usize,
 }
@@ -54,8 +56,9 @@ pub struct Totals {
 pub struct Reading {
     /// All rows, summed over the CPUs. A row may come twice if the map changed under the reading.
     pub rows: Vec<(SiteKey, SiteTotals)>,
-    /// How many of them are of the map of sites, and of the map of folded sites.
-    pub fill: (usize, usize),
+    /// How many rows the map of sites has, how many slots are in use, how many rows the map of folded sites has:
+    /// in the order of [`Totals::maps`].
+    pub fill: [usize; 3],
 }
 
 /// Rows per batch: large enough to make system calls rare, small enough for the cache.
@@ -68,14 +71,21 @@ impl Totals {
     ///
     /// A map that cannot be read.
     pub fn read(&self) -> Result<Reading, BpfError> {
+        // A site in a slot has a row already, so that slots are read first.
+        let (slots, in_use) = self.slots.read();
         let mut rows = Vec::new();
         self.read_map(&self.sites, &mut rows)?;
+        for (key, totals) in &mut rows {
+            if let Some(share) = slots.get(key) {
+                *totals = totals.merged(*share);
+            }
+        }
         let sites = rows.len();
         self.read_map(&self.others, &mut rows)?;
         let others = rows.len() - sites;
         Ok(Reading {
             rows,
-            fill: (sites, others),
+            fill: [sites, in_use, others],
         })
     }
 
@@ -129,6 +139,7 @@ impl Totals {
         let map = if key.site == leak_agent_common::key::site::OTHER {
             &self.others
         } else {
+            self.slots.forget(key);
             &self.sites
         };
         syscall::delete(map.fd.as_fd(), key.as_bytes()).map_err(map.failed("delete from"))
@@ -136,8 +147,8 @@ impl Totals {
 
     /// Names and capacities.
     #[must_use]
-    pub fn maps(&self) -> [&Map; 2] {
-        [&self.sites, &self.others]
+    pub fn maps(&self) -> [&Map; 3] {
+        [&self.sites, self.slots.map(), &self.others]
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`attach`]: hook plans → attach points in files
 //! - [`ring`]: records out of the ring
 //! - [`maps`]: totals, learned frames, counters
+//! - [`slots`]: the shares of hooked sites
 //! - [`price`]: what the programs cost
 
 pub mod attach;
@@ -18,6 +19,7 @@ pub mod maps;
 mod object;
 pub mod price;
 pub mod ring;
+mod slots;
 mod syscall;
 
 pub use attach::{Attached, Attacher};

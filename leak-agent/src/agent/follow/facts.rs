@@ -28,12 +28,13 @@ impl Follower {
         counters.extend(self.pace.counters());
         let sizes = self.discovery.sizes();
         let (stacks_waiting, stacks_max) = self.stacks.fill();
-        let [sites, others] = self.kernel.totals.maps();
         let map = |name, entries: usize, capacity: u64| MapFacts {
             name,
             entries: entries as u64,
             capacity,
         };
+        let books = self.kernel.totals.maps().into_iter().zip(self.fill);
+        let books = books.map(|(book, fill)| map(book.name(), fill, book.capacity().into()));
         AgentFacts {
             boot_unix: clock::boot_unix(),
             started: self.started,
@@ -51,15 +52,16 @@ impl Follower {
             counters,
             missed_processes: missed,
             attach_failures: self.attach_failures.clone(),
-            maps: vec![
-                map(sites.name(), self.fill.0, sites.capacity().into()),
-                map(others.name(), self.fill.1, others.capacity().into()),
+            maps: [
                 map("processes", sizes.processes, sizes.processes_max as u64),
                 map("executables", sizes.executables, sizes.executables_max as u64),
                 map("attachments", sizes.attachments, sizes.attachments_max as u64),
                 map("stacks_waiting", stacks_waiting, stacks_max as u64),
                 map("inspections_waiting", sizes.waiting, sizes.waiting_max as u64),
-            ],
+            ]
+            .into_iter()
+            .chain(books)
+            .collect(),
             cpu: usage.cpu,
             resident_bytes: usage.resident_bytes,
             prices: if self.config.stats {

@@ -30,7 +30,17 @@ const OURS: usize = 2;
 const TRACED: usize = 3;
 const CONSOLE: usize = 4;
 
+/// All of them.
 pub(crate) fn run() {
+    compare(&[NONE, EMPTY, OURS, TRACED, CONSOLE]);
+}
+
+/// Ours and the empty program only: a minute, for who works on the probe.
+pub(crate) fn probe() {
+    compare(&[NONE, EMPTY, OURS]);
+}
+
+fn compare(variants: &[usize]) {
     let path = programs::tokio_probe();
     let mut empty = Hooked::load(&path, &limits(1 << 20, 0, Hook::Empty));
     let mut ours = Hooked::load(&path, &limits(1 << 20, 0, Hook::Count));
@@ -41,14 +51,15 @@ pub(crate) fn run() {
     );
     for (mode, name) in [(1, "current_thread"), (2, "multi_thread")] {
         let mut program = Program::start(&path);
-        let mut console = Program::start(&programs::tokio_console());
+        let mut console = variants
+            .contains(&CONSOLE)
+            .then(|| Program::start(&programs::tokio_console()));
         let [mut cpu, mut wall] = [(); 2].map(|()| NAMES.map(|_| Samples::default()));
         for _ in 0..ROUNDS {
-            for variant in 0..NAMES.len() {
-                let target = if variant == CONSOLE {
-                    &mut console
-                } else {
-                    &mut program
+            for &variant in variants {
+                let target = match &mut console {
+                    Some(console) if variant == CONSOLE => console,
+                    _ => &mut program,
                 };
                 let pid = target.pid();
                 let before = ours.counted();
@@ -126,7 +137,7 @@ fn table(scheduler: &str, cpu: &[Samples; 5], wall: &[Samples; 5]) {
     );
     for (index, name) in NAMES.iter().enumerate() {
         if cpu[index].median().is_nan() {
-            println!("   {name:<20} not installed");
+            println!("   {name:<20} not measured");
             continue;
         }
         let whole = cpu[index].times(&cpu[NONE])[1];
