@@ -1,7 +1,6 @@
 //! What /proc lists.
 
-/// Every user process that we may look into, with its number of threads. One that has a privilege we lack
-/// (a container's init, say) is not followed, and is none of ours.
+/// Every user process, with its number of threads.
 #[must_use]
 pub fn threads_of_all() -> Vec<(u32, u64)> {
     let mut all = Vec::new();
@@ -15,10 +14,21 @@ pub fn threads_of_all() -> Vec<(u32, u64)> {
         let Ok(tasks) = std::fs::read_dir(entry.path().join("task")) else {
             continue;
         };
-        let readable = std::fs::read_link(entry.path().join("exe")).is_ok();
-        if has_memory && readable {
+        if has_memory {
             all.push((pid, tasks.flatten().count() as u64));
         }
     }
+    all
+}
+
+/// Processes that the machine hides from its administrator: their executable cannot even be named.
+#[must_use]
+pub fn hidden() -> Vec<(u32, u64)> {
+    let denied = |pid: u32| {
+        std::fs::read_link(format!("/proc/{pid}/exe"))
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    let mut all = threads_of_all();
+    all.retain(|(pid, _)| denied(*pid));
     all
 }

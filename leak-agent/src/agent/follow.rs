@@ -21,7 +21,7 @@ use crate::bpf::error::chain;
 use crate::bpf::{Hook, Kernel, Limits};
 use crate::config::AgentConfig;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
-use crate::engine::{Engine, KernelRuntime, Snapshot};
+use crate::engine::{Engine, KernelRuntime, Snapshot, Uncounted};
 use crate::event::Event;
 use crate::report::Report;
 use crate::source;
@@ -297,6 +297,7 @@ impl Follower {
                 Action::Describe { process, comm, exe } => {
                     self.engine.describe(process, &comm, exe.as_deref());
                 }
+                Action::Unlisted { process } => self.engine.unlisted(process),
                 Action::Attach {
                     attachment,
                     file,
@@ -364,11 +365,9 @@ impl Follower {
             Ok(reading) => {
                 self.fill = reading.fill;
                 self.engine.totals(&reading.rows, self.lost_counts, clock::now());
+                self.compare_with_proc(now);
             }
             Err(error) => self.failed("totals_unreadable", &error),
-        }
-        for process in self.engine.take_unknown() {
-            self.discovery.notice(Notice::Counted { process }, now);
         }
         let garbage = self.engine.take_garbage(now);
         for row in &garbage.rows {
@@ -392,6 +391,23 @@ impl Follower {
             heap::give_back();
         }
         self.engine.snapshot(clock::now())
+    }
+
+    /// Tells discovery whom the kernel counts, and the engine whom it does not, though `/proc` shows them.
+    fn compare_with_proc(&mut self, now: BootTime) {
+        for process in self.engine.take_unknown() {
+            self.discovery.notice(Notice::Counted { process }, now);
+        }
+        let engine = &self.engine;
+        self.discovery
+            .counted_all(|id| engine.key(id.tgid, id.start.nanos()), now);
+        let uncounted = self.discovery.uncounted().map(|found| Uncounted {
+            process: found.process,
+            comm: found.comm.to_owned(),
+            exe: found.exe.map(str::to_owned),
+            threads: found.threads,
+        });
+        self.engine.uncounted(uncounted.collect());
     }
 
     /// Counts a failure, and says it the first time.

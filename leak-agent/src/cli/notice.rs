@@ -5,6 +5,7 @@ use super::args::FilterArgs;
 use super::error::BPF_NEEDS;
 use crate::config::AgentConfig;
 use crate::report::{ModeName, Report};
+use crate::sys::proc::{self, Named, ProcError};
 use std::io::{self, Write as _};
 
 /// Leaves only the processes that were asked for.
@@ -15,11 +16,26 @@ pub(super) fn keep_wanted(report: &mut Report, config: &AgentConfig) {
     });
 }
 
-/// Names the pids that were asked for and are not there.
+/// Names the pids that were asked for and are not in the report, and says why.
 pub(super) fn tell_missing(report: &Report, filter: &FilterArgs) {
     let there = |pid: &u32| report.processes.iter().any(|process| process.pid == *pid);
     for pid in filter.pids.iter().filter(|pid| !there(pid)) {
-        say(&format!("no process {pid} to follow"));
+        say(&why_missing(*pid, proc::named(*pid)));
+    }
+}
+
+fn why_missing(pid: u32, named: Result<Named, ProcError>) -> String {
+    match named {
+        Ok(Named::Nobody) => format!("no process {pid} to follow"),
+        Ok(Named::ThreadOf(process)) => format!("{pid} is a thread of process {process}: ask for that"),
+        Ok(Named::KernelThread) => format!("process {pid} exists, but is a kernel thread"),
+        Ok(Named::Zombie) => format!("process {pid} exists, but has ended: its parent has not waited for it"),
+        Ok(Named::Process(_)) => {
+            format!(
+                "process {pid} exists, but is not followed: it is new, or not among those that --exe names"
+            )
+        }
+        Err(error) => format!("process {pid} exists, but cannot be followed: {error}"),
     }
 }
 
@@ -53,6 +69,22 @@ mod tests {
     use super::*;
     use crate::config::ExeFilter;
     use crate::report::fixture::{process, report};
+
+    /// Who asks for a pid is told what it is, if it is not followed.
+    #[test]
+    fn pid_that_is_not_followed_is_told_apart_from_one_that_nobody_has() {
+        assert_eq!(why_missing(7, Ok(Named::Nobody)), "no process 7 to follow");
+        let denied = ProcError::Denied { what: "stat", pid: 1 };
+        assert_eq!(
+            why_missing(1, Err(denied)),
+            "process 1 exists, but cannot be followed: not permitted to read stat of process 1"
+        );
+        for named in [Named::ThreadOf(3), Named::KernelThread, Named::Zombie] {
+            let told = why_missing(7, Ok(named));
+            assert!(told.contains('7') && !told.starts_with("no process"), "{told}");
+        }
+        assert!(why_missing(2, proc::named(2)).ends_with("a kernel thread"));
+    }
 
     /// Only what matches both the pids and the patterns stays.
     #[test]

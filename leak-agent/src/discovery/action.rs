@@ -35,6 +35,19 @@ pub enum Notice {
     },
 }
 
+/// A process that `/proc` shows and the kernel does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Uncounted<'a> {
+    /// Its key, with a start time cut to clock ticks.
+    pub process: ProcessKey,
+    /// Name of its main thread, lossy UTF-8.
+    pub comm: &'a str,
+    /// Path of its executable, as it sees it; `None` = not permitted.
+    pub exe: Option<&'a str>,
+    /// How many threads it had at the last look, at most some seconds ago.
+    pub threads: u64,
+}
+
 /// One plan on one file: what is attached and detached as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AttachmentKey {
@@ -58,6 +71,11 @@ pub enum Action {
         comm: String,
         /// Path of its executable, as it sees it; `None` = not permitted.
         exe: Option<String>,
+    },
+    /// This process was there before it was counted for the first time: its threads of then are not in the kernel's books.
+    Unlisted {
+        /// The process.
+        process: ProcessKey,
     },
     /// Attach this plan to this file, then call [`super::Discovery::attached`], at once or later. Until then it is
     /// neither detached nor attached again.

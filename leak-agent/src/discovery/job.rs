@@ -4,7 +4,7 @@
 use super::identity::FileKey;
 use super::{inspect, look, pin};
 use crate::source::Source;
-use crate::sys::proc::{self, ProcError, ProcessId};
+use crate::sys::proc::{self, Found, ProcError, ProcessId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Work for the [`super::Pool`]. Opaque: [`super::Discovery`] makes it, and understands the answer.
@@ -45,7 +45,7 @@ pub struct Done(pub(super) Answer);
 pub(super) enum Answer {
     Scanned {
         asked: crate::types::BootTime,
-        found: Result<Vec<ProcessId>, ProcError>,
+        found: Result<Found, ProcError>,
     },
     Looked {
         process: ProcessId,
@@ -114,11 +114,10 @@ impl Job {
 }
 
 impl Scan {
-    fn run(&self) -> Result<Vec<ProcessId>, ProcError> {
+    fn run(&self) -> Result<Found, ProcError> {
         if self.pids.is_empty() {
-            return proc::processes();
+            return proc::process_ids().map(proc::found);
         }
-        let alive = self.pids.iter().filter_map(|pid| proc::id_of(*pid).ok()?);
-        Ok(alive.collect())
+        Ok(proc::found(self.pids.iter().copied()))
     }
 }

@@ -62,7 +62,10 @@ pub(super) enum Answer {
     /// A kernel thread, or an executable that nobody asked for.
     NotWanted,
     /// It executes what it executed at the last look.
-    Unchanged,
+    Unchanged {
+        /// See [`Seen::threads`].
+        threads: u64,
+    },
     /// `/proc` does not tell.
     Failed(ProcError),
     Seen(Seen),
@@ -73,6 +76,8 @@ pub(super) struct Seen {
     pub comm: String,
     /// Path of the executable as the process sees it; `None` = not permitted.
     pub exe: Option<String>,
+    /// How many threads it has, as `/proc` says.
+    pub threads: u64,
     /// The main executable first, then by path.
     pub files: Vec<SeenFile>,
     pub digest: u64,
@@ -147,13 +152,15 @@ impl Look {
         }
         let digest = digest(&stat.comm, exe.as_deref(), &executed);
         if self.last == Some(digest) {
-            return Ok(Some(Answer::Unchanged));
+            let threads = stat.threads;
+            return Ok(Some(Answer::Unchanged { threads }));
         }
         let mut files = self.files(&dir, &executed, &mut lost);
         files.sort_by_key(|file| exe.as_deref() != Some(file.path.as_str())); // stable: the rest stays by path
         Ok(Some(Answer::Seen(Seen {
             comm: stat.comm,
             exe,
+            threads: stat.threads,
             files,
             digest,
             lost,

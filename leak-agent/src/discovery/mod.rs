@@ -37,7 +37,8 @@
 //! - An attachment stays for a while after its last process ([`Settings::linger`]), so that short-lived processes one after the
 //!   other, and a process that executes itself anew, are followed without a gap.
 //! - Processes go by (pid, start time), never by pid. One that was found in `/proc` has its start time in clock ticks only; what is to
-//!   be said of it is said when a notice or a row of totals brings the exact key.
+//!   be said of it is said when a notice or a row of totals brings the exact key. One that the totals do not have by their next
+//!   reading is hidden from the kernel's task list: its threads are counted by looks, once a second ([`Uncounted`]).
 
 mod action;
 mod attach;
@@ -54,7 +55,7 @@ mod pool;
 mod process;
 mod state;
 
-pub use action::{Action, AttachmentKey, Notice};
+pub use action::{Action, AttachmentKey, Notice, Uncounted};
 pub use build_id::build_id;
 pub use counters::Counters;
 pub use filter::Filter;

@@ -14,6 +14,9 @@ const AGAIN: [Duration; 4] = [
     Duration::from_secs(60),
 ];
 
+/// The same for a process that the kernel does not count.
+const AGAIN_UNCOUNTED: Duration = Duration::from_secs(1);
+
 /// One process.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -37,6 +40,10 @@ pub(super) struct Process {
     pub digest: Option<u64>,
     /// What it was called at the last look.
     pub called: Option<(String, Option<String>)>,
+    /// How many threads it had at the last look.
+    pub threads: u64,
+    /// The kernel's books were read since it was taken up, and did not have it.
+    pub uncounted: bool,
     /// `called` was said.
     pub described: bool,
     /// Files that matter among those it executes.
@@ -98,6 +105,8 @@ impl Processes {
                 wanted: true,
                 digest: None,
                 called: None,
+                threads: 0,
+                uncounted: false,
                 described: false,
                 files: BTreeSet::new(),
             }
@@ -144,7 +153,11 @@ impl Processes {
             return; // somebody wants it sooner
         }
         let index = usize::try_from(process.looks.saturating_sub(1)).unwrap_or(usize::MAX);
-        let delay = AGAIN.get(index).or(AGAIN.last()).copied().unwrap_or_default();
+        let delay = match process.key {
+            Some(_) => AGAIN.get(index).or(AGAIN.last()).copied().unwrap_or_default(),
+            // Nothing but looks tells how many threads it has.
+            None => AGAIN_UNCOUNTED,
+        };
         self.schedule(id, false, later(now, delay));
     }
 

@@ -1,6 +1,6 @@
 //! The state machine, the side of processes: who is there, who is wanted, when is whom looked at.
 
-use super::action::{Action, Notice};
+use super::action::{Action, Notice, Uncounted};
 use super::counters::Counters;
 use super::executable::Executables;
 use super::filter::Filter;
@@ -9,7 +9,7 @@ use super::job::{Answer, Asked, Done, Job, Scan, Work};
 use super::look::{self, Known, Look, Seen};
 use super::pin::{Pattern, Pin};
 use super::process::{Processes, later};
-use crate::sys::proc::{ProcError, ProcessId};
+use crate::sys::proc::{Found, ProcError, ProcessId};
 use crate::types::{BootTime, ProcessKey};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -88,6 +88,8 @@ pub struct Discovery {
     pub(super) attachments: usize,
     pub(super) pinned: BTreeSet<FileKey>,
     pins: Vec<Pattern>,
+    /// Processes that nothing could be read of at the last scan.
+    unreadable: u64,
     looks_in_flight: usize,
     pub(super) inspections_in_flight: usize,
     scan: Periodic,
@@ -142,6 +144,7 @@ impl Discovery {
             attachments: 0,
             pinned: BTreeSet::new(),
             pins: Vec::new(),
+            unreadable: 0,
             looks_in_flight: 0,
             inspections_in_flight: 0,
             scan: Periodic::default(),
@@ -249,6 +252,45 @@ impl Discovery {
                 self.waiting.push_front(inspect.key);
             }
         }
+    }
+
+    /// The kernel's books were read at `at`; `key` finds a process in them. One that was there before and is not in them is
+    /// not counted by the kernel. Cost: a look at each known process.
+    pub fn counted_all(&mut self, key: impl Fn(&ProcessId) -> Option<ProcessKey>, at: BootTime) {
+        let unsure: Vec<ProcessId> = self
+            .processes
+            .ids()
+            .filter(|(_, process)| process.key.is_none() && process.since < at)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unsure {
+            let found = key(&id);
+            if found.is_some() {
+                self.take_up(id, found, at);
+            } else if let Some(process) = self.processes.get_mut(&id) {
+                process.uncounted = true;
+            }
+        }
+    }
+
+    /// The processes that the kernel does not count, as they were at their last look.
+    pub fn uncounted(&self) -> impl Iterator<Item = Uncounted<'_>> {
+        let uncounted = self.processes.ids().filter(|(_, process)| {
+            process.uncounted && process.key.is_none() && process.wanted && !process.gone
+        });
+        uncounted.filter_map(|(id, process)| {
+            let (comm, exe) = process.called.as_ref()?;
+            Some(Uncounted {
+                process: ProcessKey {
+                    start_boottime: id.start.begins().0,
+                    tgid: id.tgid,
+                    pad: 0,
+                },
+                comm,
+                exe: exe.as_deref(),
+                threads: process.threads,
+            })
+        })
     }
 
     /// Does what has become due. Call it at least once a second, or at [`Discovery::next_wake`].
@@ -378,8 +420,11 @@ impl Discovery {
             return false;
         }
         if let Some(process) = self.processes.get_mut(&id) {
-            if process.key.is_none() && key.is_some() {
-                process.key = key;
+            if let (None, Some(key)) = (process.key, key) {
+                process.key = Some(key);
+                if std::mem::take(&mut process.uncounted) {
+                    self.actions.push_back(Action::Unlisted { process: key });
+                }
                 self.introduce(&id);
             }
             return false;
@@ -394,7 +439,7 @@ impl Discovery {
         true
     }
 
-    fn scanned(&mut self, asked: BootTime, found: Result<Vec<ProcessId>, ProcError>, now: BootTime) {
+    fn scanned(&mut self, asked: BootTime, found: Result<Found, ProcError>, now: BootTime) {
         self.scan.running = false;
         self.counters.scans += 1;
         let found = match found {
@@ -405,6 +450,11 @@ impl Discovery {
                 return;
             }
         };
+        // Those of the scan before are still among them: only more of them are news.
+        let more = found.unreadable.saturating_sub(self.unreadable);
+        self.unreadable = found.unreadable;
+        self.counters.refused_unreadable_process += more;
+        let found = found.processes;
         let alive: HashSet<ProcessId> = found.iter().copied().collect();
         let gone: Vec<ProcessId> = self
             .processes
@@ -458,7 +508,12 @@ impl Discovery {
                 self.processes.want(id, false);
                 return;
             }
-            look::Answer::Unchanged => self.counters.looks_unchanged += 1,
+            look::Answer::Unchanged { threads } => {
+                self.counters.looks_unchanged += 1;
+                if let Some(process) = self.processes.get_mut(id) {
+                    process.threads = threads;
+                }
+            }
             look::Answer::Failed(error) => {
                 let first = self.processes.get(id).is_some_and(|process| process.looks == 0);
                 self.counters.refused_unreadable_process += u64::from(first);
@@ -479,6 +534,7 @@ impl Discovery {
             return;
         };
         process.digest = Some(seen.digest);
+        process.threads = seen.threads;
         let called = Some((seen.comm, seen.exe));
         if process.called != called {
             process.called = called;

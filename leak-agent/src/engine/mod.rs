@@ -8,9 +8,11 @@ mod plan;
 mod process;
 pub mod snapshot;
 mod threads;
+mod uncounted;
 
 pub use plan::PlanFacts;
 pub use snapshot::Snapshot;
+pub use uncounted::Uncounted;
 
 use crate::event::Event;
 use crate::source::SiteInfo;
@@ -52,6 +54,7 @@ pub struct Engine {
     kernel: KernelRuntime,
     processes: BTreeMap<ProcessKey, Process>,
     plans: HashMap<PlanId, Arc<PlanFacts>>,
+    uncounted: Vec<Uncounted>,
     max_processes: usize,
     counters: BTreeMap<&'static str, u64>,
     garbage: Garbage,
@@ -68,6 +71,7 @@ impl Engine {
             kernel,
             processes: BTreeMap::new(),
             plans: HashMap::new(),
+            uncounted: Vec::new(),
             max_processes,
             counters: BTreeMap::new(),
             garbage: Garbage::default(),
@@ -150,6 +154,30 @@ impl Engine {
         }
     }
 
+    /// A process was there before its first task was counted.
+    pub fn unlisted(&mut self, process: ProcessKey) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.unlisted = true;
+        }
+    }
+
+    /// The processes that are wanted and that the kernel does not count, all of them.
+    pub fn uncounted(&mut self, processes: Vec<Uncounted>) {
+        self.uncounted = processes;
+    }
+
+    /// The key of the process with this id that began at one of these times (nanoseconds of the boot clock).
+    #[must_use]
+    pub fn key(&self, tgid: u32, started: std::ops::Range<u64>) -> Option<ProcessKey> {
+        let bound = |start_boottime| ProcessKey {
+            start_boottime,
+            tgid: 0,
+            pad: 0,
+        };
+        let mut keys = self.processes.range(bound(started.start)..bound(started.end));
+        keys.find_map(|(key, _)| (key.tgid == tgid).then_some(*key))
+    }
+
     /// The kernel runtime's site number of this image leads to this site.
     pub fn resolve(&mut self, process: ProcessKey, exec: ExecId, number: u64, site: &Arc<SiteInfo>) {
         if let Some(process) = self.processes.get_mut(&process) {
@@ -211,14 +239,19 @@ impl Engine {
     pub fn snapshot(&self, at: BootTime) -> Snapshot {
         let mut counters = self.counters.clone();
         counters.insert("processes", self.processes.len() as u64);
+        counters.insert("processes_uncounted", self.uncounted.len() as u64);
+        let counted = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.described)
+            .map(|(key, process)| process.snapshot(*key, &self.kernel, &self.plans, self.lost_counts));
+        let uncounted = self
+            .uncounted
+            .iter()
+            .map(|process| process.snapshot(&self.kernel));
         Snapshot {
             at,
-            processes: self
-                .processes
-                .iter()
-                .filter(|(_, process)| process.described)
-                .map(|(key, process)| process.snapshot(*key, &self.kernel, &self.plans, self.lost_counts))
-                .collect(),
+            processes: counted.chain(uncounted).collect(),
             counters,
         }
     }

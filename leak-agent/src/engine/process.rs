@@ -39,6 +39,8 @@ pub(super) struct Process {
     exe: Option<String>,
     /// Whether discovery wants it.
     pub(super) described: bool,
+    /// It was there before its first task was counted: the kernel's walk did not list it.
+    pub(super) unlisted: bool,
     birth: Birth,
     exec: ExecId,
     /// When it ended.
@@ -163,16 +165,21 @@ impl Process {
         let lost = (lost_counts > 0)
             .then(|| format!("{lost_counts} counts could not be stored: the maps of totals were full"));
         let sites = self.threads.sites(kernel);
+        let unlisted = self.unlisted.then(|| UNLISTED.to_owned());
         let mut runtimes = vec![RuntimeSnapshot {
             runtime: kernel.runtime,
-            state: FollowState::Followed,
-            reason: lost.clone(),
+            state: if self.unlisted {
+                FollowState::Partial
+            } else {
+                FollowState::Followed
+            },
+            reason: unlisted.or_else(|| lost.clone()),
             version: None,
             evidence: Some(kernel.evidence.to_owned()),
             points: 0,
             points_emulated: 0,
             counts: total(&sites),
-            exact: lost.is_none(),
+            exact: lost.is_none() && !self.unlisted,
             sites,
         }];
         let mut by_runtime: BTreeMap<u32, Vec<(PlanId, &PlanFacts)>> = BTreeMap::new();
@@ -321,6 +328,10 @@ impl Process {
         }
     }
 }
+
+/// Said of the threads of a process that the kernel's walk over its tasks did not list.
+const UNLISTED: &str =
+    "the kernel's task list did not show this process to BPF: threads that it had then are not counted";
 
 /// Said when the books do not balance: then no number of the runtime is called exact.
 const MORE_ENDS: &str = "more of its tasks ended than were seen to begin: not every spawn is seen";

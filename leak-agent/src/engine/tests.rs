@@ -301,3 +301,38 @@ fn lost_counts_make_all_inexact() {
     assert!(!threads.exact);
     assert!(threads.reason.as_ref().unwrap().starts_with("3 counts"));
 }
+
+/// A process that the kernel does not count is reported with what `/proc` says, as that, until it is in the books; then its
+/// count is not called exact.
+#[test]
+fn process_that_the_kernel_does_not_count_is_partial() {
+    let mut engine = engine();
+    let hidden = |exe: Option<&str>| Uncounted {
+        process: P,
+        comm: "init".to_owned(),
+        exe: exe.map(str::to_owned),
+        threads: 14,
+    };
+    engine.uncounted(vec![hidden(None)]);
+    let snapshot = engine.snapshot(BootTime(1));
+    let [found] = &snapshot.processes[..] else {
+        panic!("{snapshot:?}");
+    };
+    let threads = &found.runtimes[0];
+    assert_eq!((threads.state, threads.exact), (FollowState::Partial, false));
+    assert_eq!((threads.counts.live(), threads.sites[0].counts.live()), (14, 14));
+    assert!(threads.reason.as_ref().unwrap().contains("cannot be read"));
+    assert_eq!(snapshot.counters["processes_uncounted"], 1);
+    assert_eq!(engine.key(P.tgid, 0..u64::MAX), None);
+
+    engine.uncounted(Vec::new());
+    engine.totals(&[(thread(P, 70), counts(2, 0))], 0, BootTime(2));
+    assert_eq!(engine.key(P.tgid, 1_000..1_001), Some(P));
+    assert_eq!(engine.key(P.tgid, 1_001..u64::MAX), None);
+    assert_eq!(engine.key(P.tgid + 1, 0..u64::MAX), None);
+    engine.unlisted(P);
+    let snapshot = process(&mut engine, P);
+    let threads = &snapshot.runtimes[0];
+    assert_eq!((threads.state, threads.exact), (FollowState::Partial, false));
+    assert_eq!(threads.counts.live(), 2);
+}

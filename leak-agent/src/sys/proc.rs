@@ -67,6 +67,13 @@ impl StartTicks {
         Self(key.start_boottime / tick_nanos())
     }
 
+    /// The start times of which `/proc` shows this tick.
+    #[must_use]
+    pub fn nanos(self) -> std::ops::Range<u64> {
+        let begin = self.begins().0;
+        begin..begin.saturating_add(tick_nanos())
+    }
+
     /// The first moment of the tick.
     #[must_use]
     pub fn begins(self) -> BootTime {
@@ -204,6 +211,29 @@ impl ProcDir {
         })
     }
 
+    /// The process that this is a thread of; itself, if it is a process. `None` = gone.
+    ///
+    /// # Errors
+    ///
+    /// Not permitted, or a text that is not in the kernel's format.
+    pub fn tgid(&self) -> Result<Option<u32>, ProcError> {
+        let Some(text) = self.read("status")? else {
+            return Ok(None);
+        };
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let tgid = lines.find_map(|line| {
+            std::str::from_utf8(line.strip_prefix(b"Tgid:")?)
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        });
+        tgid.map(Some).ok_or(ProcError::Malformed {
+            what: "status",
+            pid: self.pid,
+        })
+    }
+
     /// Path of the executable as seen from the root of its mount namespace, without the kernel's " (deleted)".
     /// `None` = gone, or a process without memory (zombie, kernel thread).
     ///
@@ -297,22 +327,66 @@ impl ProcDir {
     }
 }
 
-/// All processes but kernel threads and zombies, at most [`PROCESSES_MAX`]. About 10 µs each.
+/// What a number names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named {
+    /// A process that lives.
+    Process(ProcessId),
+    /// A thread of this process, and not its first.
+    ThreadOf(u32),
+    /// A kernel thread.
+    KernelThread,
+    /// A process that has ended and that its parent has not waited for.
+    Zombie,
+    /// Nothing, at the moment.
+    Nobody,
+}
+
+/// What this number names. About 20 µs.
 ///
 /// # Errors
 ///
-/// `/proc` itself cannot be listed. Processes that cannot be read or vanish meanwhile are left out.
-pub fn processes() -> Result<Vec<ProcessId>, ProcError> {
-    let read = |pid| {
-        let stat = ProcDir::open(pid).ok()??.stat().ok()??;
-        // A main thread that ended before the others is a zombie until they have ended, too.
-        let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
-        (!stat.kernel && !ended).then_some(ProcessId {
+/// It names something that nothing can be read of.
+pub fn named(pid: u32) -> Result<Named, ProcError> {
+    let Some(dir) = ProcDir::open(pid)? else {
+        return Ok(Named::Nobody);
+    };
+    let (Some(stat), Some(tgid)) = (dir.stat()?, dir.tgid()?) else {
+        return Ok(Named::Nobody);
+    };
+    // A main thread that ended before the others is a zombie until they have ended, too.
+    let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
+    Ok(match () {
+        () if stat.kernel => Named::KernelThread,
+        () if tgid != pid => Named::ThreadOf(tgid),
+        () if ended => Named::Zombie,
+        () => Named::Process(ProcessId {
             tgid: pid,
             start: stat.start,
-        })
-    };
-    Ok(process_ids()?.into_iter().filter_map(read).collect())
+        }),
+    })
+}
+
+/// Processes that a scan found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// All that live, without kernel threads.
+    pub processes: Vec<ProcessId>,
+    /// How many there are that nothing can be read of.
+    pub unreadable: u64,
+}
+
+/// Those of these numbers that name processes. About 20 µs each.
+pub fn found(pids: impl IntoIterator<Item = u32>) -> Found {
+    let mut found = Found::default();
+    for pid in pids {
+        match named(pid) {
+            Ok(Named::Process(id)) => found.processes.push(id),
+            Ok(_) => {}
+            Err(_) => found.unreadable += 1,
+        }
+    }
+    found
 }
 
 /// What `/` is for the machine, as this process sees it: `/proc/1/root` if it lives in another mount namespace than the
@@ -462,12 +536,22 @@ mod tests {
     fn listings_of_proc_hold_this_process_and_its_threads() {
         let me = std::process::id();
         let id = id_of(me).unwrap().unwrap();
-        assert!(processes().unwrap().contains(&id));
+        assert!(found(process_ids().unwrap()).processes.contains(&id));
         let (tx, rx) = std::sync::mpsc::channel::<()>();
-        let thread = std::thread::spawn(move || rx.recv());
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
+            rx.recv()
+        });
+        let tid = u32::try_from(told.recv().unwrap()).unwrap();
+        assert_eq!(named(tid).unwrap(), Named::ThreadOf(me));
         let ours: Vec<_> = threads().unwrap().into_iter().filter(|t| t.tgid == me).collect();
         drop(tx);
         assert!(thread.join().unwrap().is_err());
+        assert_eq!(named(me).unwrap(), Named::Process(id));
+        assert_eq!(named(2).unwrap(), Named::KernelThread);
+        assert_eq!(named(u32::MAX).unwrap(), Named::Nobody);
         assert!(ours.len() >= 2 && ours.iter().any(|t| t.tid == me && t.start == id.start));
         assert!(ours.iter().all(|t| t.start >= id.start));
     }

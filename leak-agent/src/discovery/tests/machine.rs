@@ -6,7 +6,7 @@ use super::super::job::{Answer, Asked, Work};
 use super::super::look::{self, Lost, Seen, SeenFile};
 use super::super::process::later;
 use super::*;
-use crate::sys::proc::ProcessId;
+use crate::sys::proc::{Found, ProcessId};
 use crate::types::{BootTime, ExecutableId};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,7 @@ fn seen(digest: u64, inodes: &[u64]) -> look::Answer {
     look::Answer::Seen(Seen {
         comm: "app".to_owned(),
         exe: Some("/app".to_owned()),
+        threads: 7,
         files: inodes.iter().map(|inode| seen_file(*inode)).collect(),
         digest,
         lost: Lost::default(),
@@ -74,6 +75,14 @@ fn attachment(inode: u64) -> AttachmentKey {
     AttachmentKey {
         file: file_key(inode),
         runtime: RUNTIME,
+    }
+}
+
+/// What a scan says that finds these.
+fn found(pids: &[u32]) -> Found {
+    Found {
+        processes: pids.iter().map(|pid| ProcessId::of(&key(*pid))).collect(),
+        unreadable: 0,
     }
 }
 
@@ -265,7 +274,7 @@ fn looks_are_repeated_at_growing_delays() {
         if let Some(round) = bench.look(5) {
             due.push(now - last);
             last = now;
-            bench.answer_look(5, round, look::Answer::Unchanged, now);
+            bench.answer_look(5, round, look::Answer::Unchanged { threads: 1 }, now);
         }
     }
     assert_eq!(due, [1.0, 5.0, 30.0, 60.0, 60.0]);
@@ -306,7 +315,7 @@ fn repeated_looks_beyond_the_budget_are_put_off_and_first_looks_are_not() {
 #[test]
 fn process_found_by_a_scan_is_introduced_when_its_key_comes() {
     let mut bench = Bench::new(Settings::default());
-    let found = Ok(vec![ProcessId::of(&key(8))]);
+    let found = Ok(found(&[8]));
     bench.answer(
         Answer::Scanned {
             asked: at(0.0),
@@ -328,6 +337,66 @@ fn process_found_by_a_scan_is_introduced_when_its_key_comes() {
     assert!(bench.look(8).is_none(), "nothing new to look at");
 }
 
+/// A process that the kernel's books do not have is counted by looks, once a second, until it ends; one that is in them, by
+/// its key. Once it is counted after all, it is said that it was not.
+#[test]
+fn process_that_the_kernel_does_not_count_is_counted_by_looks() {
+    let mut bench = Bench::new(Settings::default());
+    let found = Ok(found(&[1, 8]));
+    let asked = at(0.0);
+    bench.answer(Answer::Scanned { asked, found }, 0.1);
+    for pid in [1, 8] {
+        let round = bench.look(pid).unwrap();
+        bench.answer_look(pid, round, seen(1, &[]), 0.2);
+    }
+    assert_eq!(
+        bench.discovery.uncounted().count(),
+        0,
+        "the books were not read yet"
+    );
+    bench
+        .discovery
+        .counted_all(|id| (id.tgid == 8).then(|| key(8)), at(1.0));
+    bench.collect();
+    let threads = |bench: &Bench| {
+        let uncounted = bench.discovery.uncounted();
+        uncounted
+            .map(|found| (found.process.tgid, found.threads))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(threads(&bench), [(1, 7)]);
+    assert!(matches!(&bench.log[..], [Action::Describe { process, .. }] if *process == key(8)));
+
+    bench.tick(1.3);
+    let round = bench.look(1).unwrap();
+    bench.answer_look(1, round, look::Answer::Unchanged { threads: 9 }, 1.4);
+    assert_eq!(threads(&bench), [(1, 9)]);
+    bench.tick(2.5);
+    assert!(bench.look(1).is_some(), "looked at again a second later");
+
+    bench.notice(Notice::Counted { process: key(1) }, 2.6);
+    assert_eq!(threads(&bench), []);
+    assert!(matches!(
+        &bench.log[1..],
+        [Action::Unlisted { process }, Action::Describe { .. }] if *process == key(1)
+    ));
+}
+
+/// Processes that a scan can read nothing of are counted once, not with each scan.
+#[test]
+fn process_that_nothing_can_be_read_of_is_counted_once() {
+    let mut bench = Bench::new(Settings::default());
+    for (second, unreadable) in [(1.0, 2), (31.0, 2), (61.0, 3)] {
+        let found = Ok(Found {
+            processes: Vec::new(),
+            unreadable,
+        });
+        let asked = at(second);
+        bench.answer(Answer::Scanned { asked, found }, second);
+    }
+    assert_eq!(bench.counters().refused_unreadable_process, 3);
+}
+
 /// A process whose end nobody told is noticed by the next scan, one that came after the scan began is not touched.
 #[test]
 fn process_missing_from_a_scan_is_gone() {
@@ -337,7 +406,7 @@ fn process_missing_from_a_scan_is_gone() {
     bench.answer(
         Answer::Scanned {
             asked: at(3.0),
-            found: Ok(Vec::new()),
+            found: Ok(found(&[])),
         },
         6.0,
     );
@@ -657,6 +726,7 @@ impl Model {
                     .is_some_and(|files| files.remove(attachment));
                 prop_assert!(was, "unfollowed, but not followed");
             }
+            Action::Unlisted { .. } => {}
             Action::Describe { process, .. } => {
                 self.described.insert(*process);
             }
@@ -721,7 +791,7 @@ proptest! {
                     }
                 }
                 Step::Scan(pids) => {
-                    let found = Ok(pids.iter().map(|pid| ProcessId::of(&key(*pid))).collect());
+                    let found = Ok(found(&pids));
                     discovery.done(Done(Answer::Scanned { asked: now, found }), now);
                 }
                 Step::Wait(millis) => {
@@ -748,14 +818,14 @@ fn answer_to(job: Job, how: u8, files: &[u64]) -> Answer {
     match job.0 {
         Work::Scan(scan) => Answer::Scanned {
             asked: scan.asked,
-            found: Ok((1..12).map(|pid| ProcessId::of(&key(pid))).collect()),
+            found: Ok(found(&(1..12).collect::<Vec<_>>())),
         },
         Work::Pin(_) => Answer::Panicked(Asked::Pin),
         Work::Look(look) => {
             let answer = match how % 10 {
                 0 => look::Answer::Gone,
                 1 => look::Answer::NotWanted,
-                2 => look::Answer::Unchanged,
+                2 => look::Answer::Unchanged { threads: 1 },
                 3 => return Answer::Panicked(Asked::Process(look.process, look.round)),
                 _ => {
                     let mut answer = seen(u64::from(how), files);

@@ -1,0 +1,64 @@
+//! Processes that the kernel does not count: how many threads they have is known from elsewhere, at one moment each.
+
+use super::KernelRuntime;
+use super::snapshot::{Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot};
+use crate::source::SiteInfo;
+use crate::types::ProcessKey;
+
+/// Said of a process that the kernel's walk over its tasks does not list.
+const REASON: &str = "the kernel's task list does not show this process to BPF: its threads are counted from /proc, and what \
+                      is born and dies between two readings is not seen";
+/// Said, in addition, of one whose executable cannot be read either.
+const CLOSED: &str = "; its executable cannot be read either, so that no other runtime is seen";
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uncounted {
+    /// Its key, with a start time as coarse as `/proc` tells it.
+    pub process: ProcessKey,
+    /// Name of its main thread.
+    pub comm: String,
+    /// Path of its executable; `None` = not permitted.
+    pub exe: Option<String>,
+    /// How many threads it has.
+    pub threads: u64,
+}
+
+impl Uncounted {
+    pub(super) fn snapshot(&self, kernel: &KernelRuntime) -> ProcessSnapshot {
+        let counts = Counts {
+            baseline: self.threads,
+            ..Counts::default()
+        };
+        let closed = if self.exe.is_none() { CLOSED } else { "" };
+        ProcessSnapshot {
+            key: self.process,
+            comm: self.comm.clone(),
+            exe: self.exe.clone(),
+            alive: true,
+            runtimes: vec![RuntimeSnapshot {
+                runtime: kernel.runtime,
+                state: FollowState::Partial,
+                reason: Some(format!("{REASON}{closed}")),
+                version: None,
+                evidence: Some("/proc/PID/stat".to_owned()),
+                points: 0,
+                points_emulated: 0,
+                counts,
+                exact: false,
+                sites: vec![SiteSnapshot {
+                    info: SiteInfo {
+                        id: "proc".to_owned(),
+                        name: "all threads".to_owned(),
+                        location: None,
+                        kind: "any",
+                        system: false,
+                        ambiguous: false,
+                        note: Some("/proc does not tell where a thread was created".to_owned()),
+                    },
+                    counts,
+                }],
+            }],
+        }
+    }
+}
