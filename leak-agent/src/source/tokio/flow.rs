@@ -231,7 +231,7 @@ impl Walk<'_> {
     fn load_origin(&mut self, index: usize, instruction: &Instruction, origin: Origin, state: &mut State) {
         let origins = Origins::only(origin.number);
         if instruction.op0_kind() == OpKind::Memory {
-            let slot = slot(self.frame, instruction, 0);
+            let slot = slot(self.frame, instruction, 0).filter(|_| !(self.is_built)(index, 0));
             let usage = Use::Store {
                 register: None,
                 ahead: 0,

@@ -8,6 +8,7 @@ mod flow;
 mod frame;
 pub mod names;
 mod plan;
+mod reference;
 mod scan;
 mod snap;
 mod spawn;

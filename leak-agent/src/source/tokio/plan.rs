@@ -6,7 +6,7 @@ use super::scan::{Scan, Wanted};
 use super::spawn::{Spawns, Which};
 use super::version::{Traces, Version};
 use super::vtable::{self, TaskVtable};
-use super::{RUNTIME, finish, names, spawn};
+use super::{RUNTIME, finish, names, reference, spawn};
 use crate::elf::{Bounds, Elf, Functions, Image, Pointers, function_symbols};
 use crate::source::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role};
 use crate::types::Vaddr;
@@ -114,10 +114,10 @@ impl<'a> Planner<'a> {
         let shape = vtable::LegacyShape::of(version);
         let (slots, wanted) = self.wanted_places(shape.candidates(self.image, self.pointers));
         let scan = Scan::run(self.image, &self.functions, self.pointers, &wanted);
-        let referred: Vec<u64> = scan
-            .references
-            .iter()
-            .map(|(_, address)| slots.get(address).copied().unwrap_or(*address))
+        let mut budget = Budget::full();
+        let referred: Vec<u64> = reference::confirmed(self.image, &self.functions, &scan, &mut budget)
+            .into_iter()
+            .map(|address| slots.get(&address).copied().unwrap_or(address))
             .collect();
         let vtables = shape.find(self.image, self.pointers, &self.functions, referred);
         if vtables.is_empty() {
@@ -397,6 +397,33 @@ mod tests {
             plan.points[0].offset.0,
             0x1000 + (fixture::FINISH - fixture::CODE)
         );
+    }
+
+    /// Check that a header built in the frame at fixed addresses is a spawn, though its place is read again later, as
+    /// the spill that it then is.
+    #[test]
+    fn header_built_in_a_frame_at_fixed_addresses_is_a_spawn() {
+        let mut data = fixture::executable();
+        let code = [
+            0x48, 0xc7, 0x44, 0x24, 0x20, 0xcc, 0, 0, 0, // mov qword [rsp+0x20],0xcc
+            0x48, 0xc7, 0x44, 0x24, 0x28, 0, 0, 0, 0, // mov qword [rsp+0x28],0
+            0x48, 0xc7, 0x44, 0x24, 0x30, 0x00, 0x20, 0x40, 0x00, // mov qword [rsp+0x30],vtable
+            0x90, // nop: the spawn point
+            0x48, 0x8b, 0x44, 0x24, 0x30, // mov rax,[rsp+0x30]
+            0x48, 0x8b, 0x00, // mov rax,[rax]
+            0xc3, // ret
+        ];
+        data[0x1040..0x1040 + code.len()].copy_from_slice(&code);
+        let Inspection::Plan(plan) = inspect(&fixture::elf(&data)) else {
+            panic!("no plan");
+        };
+        assert_eq!(plan.gaps, []);
+        let mut spawns = plan.points.iter().filter(|point| point.role == Role::Spawn);
+        assert_eq!(
+            spawns.next().map(|point| point.vaddr.0),
+            Some(fixture::CODE + 0x40 + 27)
+        );
+        assert_eq!(spawns.next(), None);
     }
 
     /// Check that a type whose shutdown finishes nowhere is left out and named, not guessed.

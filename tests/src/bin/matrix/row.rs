@@ -44,7 +44,16 @@ pub(crate) struct Build {
     pub(crate) full: bool,
     /// Whether it is a shared library, loaded by a C program.
     pub(crate) library: bool,
+    /// The versions it is made of.
+    versions: &'static [u32],
 }
+
+/// Every form of task and list that tokio had, and what lies between them.
+const VERSIONS: &[u32] = &[8, 20, 28, 32, 35, 38, 40, 44, 47, 50, 54];
+/// One of each form of task.
+const FORMS: &[u32] = &[20, 28, 38, 47, 54];
+/// Fewer, for what has little to do with tokio's version.
+const FEW: &[u32] = &[20, 38, 54];
 
 const RELEASE: Build = Build {
     name: "release",
@@ -54,6 +63,19 @@ const RELEASE: Build = Build {
     flags: "",
     full: false,
     library: false,
+    versions: VERSIONS,
+};
+
+/// A release build of one of each form of task.
+const SOME: Build = Build {
+    versions: FORMS,
+    ..RELEASE
+};
+
+/// A release build of few versions.
+const RARE: Build = Build {
+    versions: FEW,
+    ..RELEASE
 };
 
 /// Builds of every version.
@@ -110,62 +132,102 @@ pub(crate) const SPECIAL: &[Build] = &[
         name: "smallest",
         what: "opt-level z, fat LTO, panic = abort",
         profile: "opt-level = \"z\"\nlto = \"fat\"\ncodegen-units = 1\npanic = \"abort\"",
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "v0",
         what: "symbol mangling v0",
         flags: "-Csymbol-mangling-version=v0",
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "static",
         what: "static glibc",
         flags: "-Ctarget-feature=+crt-static",
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "fixed",
         what: "not position independent",
         flags: "-Crelocation-model=static",
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "fixed-fat",
         what: "not position independent, static glibc, fat LTO",
         profile: "lto = \"fat\"\ncodegen-units = 1",
         flags: "-Crelocation-model=static -Ctarget-feature=+crt-static",
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "native",
         what: "AVX2 and newer instructions (target-cpu x86-64-v3)",
         flags: "-Ctarget-cpu=x86-64-v3",
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "full",
         what: "all features of tokio",
         full: true,
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "unstable",
         what: "tokio_unstable",
         flags: "--cfg tokio_unstable",
-        ..RELEASE
+        ..SOME
     },
     Build {
         name: "library",
         what: "in a shared library, loaded by a C program",
         library: true,
-        ..RELEASE
+        ..SOME
+    },
+    Build {
+        name: "frame-pointers",
+        what: "frame pointers",
+        flags: "-Cforce-frame-pointers=yes",
+        ..RARE
+    },
+    Build {
+        name: "no-tables",
+        what: "panic = abort, no unwind tables of its own",
+        profile: "panic = \"abort\"",
+        flags: "-Cforce-unwind-tables=no",
+        ..RARE
+    },
+    Build {
+        name: "checked",
+        what: "debug assertions and overflow checks",
+        profile: "debug-assertions = true\noverflow-checks = true",
+        ..RARE
+    },
+    Build {
+        name: "opt-1",
+        what: "opt-level 1",
+        profile: "opt-level = 1",
+        ..RARE
+    },
+    Build {
+        name: "opt-2-fat",
+        what: "opt-level 2, fat LTO",
+        profile: "opt-level = 2\nlto = \"fat\"\ncodegen-units = 1",
+        ..RARE
+    },
+    Build {
+        name: "relr",
+        what: "linked by GNU ld with packed relocations",
+        flags: "-Clinker-features=-lld -Clink-arg=-Wl,-z,pack-relative-relocs",
+        ..RARE
+    },
+    Build {
+        name: "debug-opt",
+        what: "debug with optimised dependencies",
+        profile: "debug = \"line-tables-only\"\n[profile.row.package.\"*\"]\nopt-level = 3",
+        dev: true,
+        ..RARE
     },
 ];
-
-/// The versions with [`COMMON`] builds, and those with [`SPECIAL`] ones.
-const VERSIONS: &[u32] = &[8, 20, 28, 32, 35, 38, 40, 44, 47, 50, 54];
-const SPECIAL_VERSIONS: &[u32] = &[20, 28, 38, 47, 54];
 
 /// One program to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,8 +249,8 @@ impl Row {
 pub(crate) fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     for minor in VERSIONS {
-        let special = SPECIAL.iter().filter(|_| SPECIAL_VERSIONS.contains(minor));
-        for build in COMMON.iter().chain(special) {
+        let builds = COMMON.iter().chain(SPECIAL);
+        for build in builds.filter(|build| build.versions.contains(minor)) {
             for stripped in [false, true] {
                 let tokio = Tokio { minor: *minor };
                 rows.push(Row {
