@@ -216,7 +216,6 @@ fn threads_of_every_process_of_the_machine_agree_with_proc() {
 /// A process that the machine hides, also from BPF (the first process of a virtual machine of a cloud, say), is in the
 /// report with what /proc tells, and with the reason why it is no more.
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn threads_of_a_hidden_process_are_counted_and_called_partial() {
     if !privilege::privileged() {
         return;

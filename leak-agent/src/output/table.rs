@@ -197,28 +197,51 @@ pub(super) fn trouble(agent: &Agent) -> Option<String> {
         .iter()
         .flat_map(|hop| hop.dropped.values())
         .fold(0, |a: u64, b| a.saturating_add(*b));
-    let missed = agent
-        .missed_processes
-        .values()
-        .fold(0, |a: u64, b| a.saturating_add(*b));
     let failed = agent
         .attach_failures
         .values()
         .fold(0, |a: u64, b| a.saturating_add(*b));
-    for (count, one, many) in [
-        (dropped, "record dropped", "records dropped"),
-        (
-            missed,
-            "process or file not followed",
-            "processes or files not followed",
-        ),
-        (failed, "attachment failed", "attachments failed"),
-    ] {
-        if count > 0 {
-            parts.push(counted(count, one, many));
-        }
+    if dropped > 0 {
+        parts.push(counted(dropped, "record dropped", "records dropped"));
+    }
+    parts.extend(not_followed(agent));
+    let short_lived = agent.too_short_lived();
+    if short_lived > 0 {
+        parts.push(format!("{short_lived} too short-lived to follow"));
+    }
+    if failed > 0 {
+        parts.push(counted(failed, "attachment failed", "attachments failed"));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// How many processes and files are not followed, and the most frequent reasons.
+///
+/// ```text
+/// 4 not followed (unreachable file 3, attach failed 1)
+/// ```
+fn not_followed(agent: &Agent) -> Option<String> {
+    const REASONS_SHOWN: usize = 3;
+    let reasons = agent.not_followed();
+    let all = reasons
+        .iter()
+        .fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
+    let word = |reason: &str| reason.trim_start_matches("refused_").replace('_', " ");
+    let told = match reasons.as_slice() {
+        [] => return None,
+        [(reason, _)] => word(reason),
+        several => {
+            let shown = several.iter().take(REASONS_SHOWN);
+            let mut told: Vec<String> = shown
+                .map(|(reason, count)| format!("{} {count}", word(reason)))
+                .collect();
+            if several.len() > REASONS_SHOWN {
+                told.push("…".to_owned());
+            }
+            told.join(", ")
+        }
+    };
+    Some(format!("{all} not followed ({told})"))
 }
 
 fn runtime_cells(process: &Process, runtime: &Runtime) -> Vec<String> {
@@ -359,7 +382,7 @@ mod tests {
         );
         let expected = "\
 leak-agent 0.1.0, bpf, ready: 1 process, 49 tasks
-3 records dropped; 3 processes or files not followed; 1 attachment failed
+3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1 attachment failed
 
 PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     PATH
 100  svc   thread      1        0         0         1  followed  /opt/svc
@@ -388,6 +411,29 @@ svc (100), tokio
             (rate(None), rate(Some(0.25)), rate(Some(123_456.7))),
             ("-".into(), "0.2".into(), "123457".into())
         );
+    }
+
+    /// What ended too soon is told apart from what is not followed, and of that the most frequent reasons are named.
+    #[test]
+    fn processes_that_are_not_followed_are_told_with_the_reason() {
+        let mut agent = report_of(1, Vec::new()).agent;
+        agent.hops.clear();
+        agent.attach_failures.clear();
+        let mut told = |missed: &[(&str, u64)]| {
+            let missed = missed
+                .iter()
+                .map(|(reason, count)| ((*reason).to_owned(), *count));
+            agent.missed_processes = missed.collect();
+            trouble(&agent)
+        };
+        assert_eq!(
+            told(&[("refused_unsupported", 0), ("vanished_before_look", 0)]),
+            None
+        );
+        let short = told(&[("vanished_before_look", 5), ("missed_short_lived", 2)]);
+        assert_eq!(short.as_deref(), Some("7 too short-lived to follow"));
+        let several = told(&[("refused_a", 1), ("b_c", 9), ("refused_d", 3), ("refused_e", 2)]);
+        assert_eq!(several.as_deref(), Some("15 not followed (b c 9, d 3, e 2, …)"));
     }
 
     /// Hostile strings come out harmless, in lines of the given width.

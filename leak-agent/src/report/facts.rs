@@ -25,7 +25,7 @@ pub struct AgentFacts {
     /// Other counters of the agent, by name (snake_case).
     pub counters: BTreeMap<&'static str, u64>,
     /// Processes, and files of processes, that should have been followed and were not, by reason (a fixed word,
-    /// snake_case).
+    /// snake_case; "vanished_…" and "missed_…" for processes that ended before they could be followed).
     pub missed_processes: BTreeMap<&'static str, u64>,
     /// Failed attachments, by reason (a fixed word, snake_case).
     pub attach_failures: BTreeMap<&'static str, u64>,

@@ -104,7 +104,11 @@ fn facts() -> AgentFacts {
             dropped: BTreeMap::from([("late", 1)]),
         }],
         attach_failures: BTreeMap::from([("permission", 1)]),
-        missed_processes: BTreeMap::from([("gone", 3)]),
+        missed_processes: BTreeMap::from([
+            ("refused_unsupported", 3),
+            ("vanished_before_look", 5),
+            ("missed_short_lived", 2),
+        ]),
         maps: vec![MapFacts {
             name: "TOTALS",
             entries: 10,

@@ -29,7 +29,8 @@ pub struct Agent {
     pub kernel_counters: BTreeMap<String, u64>,
     /// Counters of the agent, by name.
     pub counters: BTreeMap<String, u64>,
-    /// Processes, and files of processes, that should have been followed and were not, by reason.
+    /// Processes, and files of processes, that should have been followed and were not, by reason. Reasons that begin with
+    /// "vanished_" or "missed_" count processes that ended before they could be followed.
     pub missed_processes: BTreeMap<String, u64>,
     /// Failed attachments, by reason.
     pub attach_failures: BTreeMap<String, u64>,
@@ -41,6 +42,36 @@ pub struct Agent {
     pub resident_bytes: u64,
     /// What the BPF programs cost the processes they run in; null = not asked for.
     pub probe_prices: Option<Vec<ProbePrice>>,
+}
+
+impl Agent {
+    /// How many processes ended before they could be followed.
+    #[must_use]
+    pub fn too_short_lived(&self) -> u64 {
+        let missed = self.missed_processes.iter();
+        missed
+            .filter(|(reason, _)| is_short_lived(reason))
+            .fold(0, |sum: u64, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// How many processes, and files of processes, are not followed for another reason: by reason, the most first.
+    #[must_use]
+    pub fn not_followed(&self) -> Vec<(&str, u64)> {
+        let missed = self.missed_processes.iter();
+        let mut reasons: Vec<(&str, u64)> = missed
+            .filter(|(reason, count)| !is_short_lived(reason) && **count > 0)
+            .map(|(reason, count)| (reason.as_str(), *count))
+            .collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        reasons
+    }
+}
+
+/// The first words of reasons that are the process's own short life.
+const SHORT_LIVED: [&str; 2] = ["vanished_", "missed_"];
+
+fn is_short_lived(reason: &str) -> bool {
+    SHORT_LIVED.iter().any(|prefix| reason.starts_with(prefix))
 }
 
 /// What was built.

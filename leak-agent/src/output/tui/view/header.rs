@@ -12,7 +12,7 @@ use ratatui::widgets::Paragraph;
 
 /// ```text
 /// leak-agent 0.1.0, proc-only, ready: 123 processes, 4567 tasks · 0.8% CPU, 12 MiB · paused
-/// BPF is switched off; 3 processes or files not followed
+/// BPF is switched off; 3 not followed (unreachable file); 7 too short-lived to follow
 /// ```
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, model: &Model, theme: Theme) {
     let Some(report) = model.report() else {
