@@ -2,7 +2,7 @@
 
 use super::Theme;
 use crate::output::table;
-use crate::output::text::visible;
+use crate::output::text::{fit, visible};
 use crate::output::tui::model::Model;
 use crate::output::tui::state::State;
 use ratatui::Frame;
@@ -30,7 +30,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, model: &Mod
     let trouble = table::trouble(&report.agent).unwrap_or_default();
     let lines = vec![
         Line::styled(first, theme.heading()),
-        Line::styled(visible(&trouble).into_owned(), theme.trouble()),
+        Line::styled(fit(&visible(&trouble), area.width.into()), theme.trouble()),
     ];
     frame.render_widget(Paragraph::new(lines), area);
 }

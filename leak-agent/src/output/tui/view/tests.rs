@@ -59,7 +59,7 @@ fn processes_at_80_columns() {
         screen(80, 8, &State::default(), &model()),
         [
             "leak-agent 0.1.0, bpf, ready: 2 processes, 55 tasks · 0.0% CPU · 30 MiB",
-            "3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow",
+            "3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1…",
             "     PID NAME            RUNTIME     LIVE↓     +/S     -/S   GROWTH TREND",
             "     100 svc             tokio          51     5.0     0.0      +10 ▁█",
             "     200 nginx           thread          3     0.0     0.0       +0 ▁▁",
@@ -101,7 +101,7 @@ fn sites_at_80_columns() {
         screen(80, 8, &state, &model),
         [
             "leak-agent 0.1.0, bpf, ready: 2 processes, 55 tasks · 0.0% CPU · 30 MiB",
-            "3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow",
+            "3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1…",
             "svc (100) /opt/svc/bin/svc",
             "tokio, followed: 51 live = 0 before + 54 spawned - 3 finished; 4 points, 3 cheap",
             "     LIVE   SPAWNED  FINISHED  BASELINE KIND      SITE",
