@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 pub mod agent;
+pub mod books;
 pub mod compare;
 pub mod ending;
 pub mod hooked;

@@ -106,6 +106,8 @@ pub enum GroupKind {
     Owned,
     /// Something bound to one thread.
     Local,
+    /// One of the two: what is known of its books does not tell.
+    Unknown,
 }
 
 /// What the runtime itself counts.

@@ -1,5 +1,6 @@
 //! Puts the hook plan of an executable together: version, vtables, finishes, spawns, and what is left out.
 
+use super::books::TokioBooks;
 use super::code::Budget;
 use super::finish::{Coverage, Finishes};
 use super::scan::{Scan, Wanted};
@@ -8,12 +9,13 @@ use super::version::{Traces, Version};
 use super::vtable::{self, TaskVtable};
 use super::{RUNTIME, finish, names, reference, spawn};
 use crate::elf::{Bounds, Elf, Functions, Image, Pointers, function_symbols};
-use crate::source::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role};
+use crate::source::{Books, Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role};
 use crate::types::Vaddr;
 use iced_x86::Register;
 use memchr::memmem::Finder;
 use object::elf::EM_X86_64;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Attach points per executable. A shipped executable of 215 MB has 4 048.
 const MAX_POINTS: usize = 1 << 16;
@@ -319,8 +321,28 @@ impl<'a> Planner<'a> {
                 (false, Bounds::Estimated) => "structure, function bounds estimated".to_owned(),
                 (true, Bounds::Estimated) => "structure + 1 symbol, function bounds estimated".to_owned(),
             },
-            books: None,
+            books: Some(self.books(vtables)),
         })
+    }
+
+    /// How the tokio of these vtables keeps its books.
+    fn books(&self, vtables: &[TaskVtable]) -> Arc<dyn Books> {
+        let modern = vtables.iter().any(|vtable| vtable.offsets.is_some());
+        let versions: Vec<Version> = self
+            .traces
+            .versions
+            .iter()
+            .map(|(version, _)| *version)
+            .filter(|version| (*version >= Version::MODERN_VTABLE) == modern)
+            .filter(|version| modern || Some(*version) == self.version)
+            .collect();
+        let trailer = |vtable: &TaskVtable| {
+            let behind = vtable.vaddr.0.checked_add(8 * vtable.slots.len() as u64)?;
+            self.version
+                .filter(|version| *version >= Version::SHORT_HEADER)
+                .and_then(|_| self.image.u64_at(behind))
+        };
+        Arc::new(TokioBooks::new(&versions, vtables, trailer))
     }
 
     /// What the version says is not followed.
