@@ -146,6 +146,9 @@ builds! {
     tokio_154_release_stripped_from_its_start_is_exact tokio_154_release_stripped_in_its_middle_is_exact = "154" Release true;
     tokio_154_fat_from_its_start_is_exact tokio_154_fat_in_its_middle_is_exact = "154" Fat false;
     tokio_154_fat_stripped_from_its_start_is_exact tokio_154_fat_stripped_in_its_middle_is_exact = "154" Fat true;
+    tokio_154_thin_from_its_start_is_exact tokio_154_thin_in_its_middle_is_exact = "154" Thin false;
+    tokio_154_opt_z_from_its_start_is_exact tokio_154_opt_z_in_its_middle_is_exact = "154" OptZ false;
+    tokio_154_debug_from_its_start_is_exact tokio_154_debug_in_its_middle_is_exact = "154" Debug false;
     tokio_147_release_from_its_start_is_exact tokio_147_release_in_its_middle_is_exact = "147" Release false;
     tokio_147_release_stripped_from_its_start_is_exact tokio_147_release_stripped_in_its_middle_is_exact = "147" Release true;
     tokio_147_fat_from_its_start_is_exact tokio_147_fat_in_its_middle_is_exact = "147" Fat false;
