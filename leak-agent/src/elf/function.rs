@@ -10,6 +10,12 @@ use std::collections::HashMap;
 /// A 200 MB executable was seen with 0.5 million functions.
 const MAX_FUNCTIONS: usize = 4 << 20;
 
+/// A hole of this size between described functions is padding, or a jump of the linker's, bytes.
+const PADDING: u64 = 64;
+
+/// Code outside of described functions is looked into if it is more than one part in this many.
+const LEFT_OUT_SHARE: u64 = 16;
+
 /// A function's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Function {
@@ -32,7 +38,7 @@ impl Function {
 pub enum Bounds {
     /// From unwind tables that cover the code: exact.
     UnwindTables,
-    /// Estimated from call targets and relocated code pointers, as unwind tables are missing or cover little.
+    /// Partly or wholly estimated from call targets and relocated code pointers, as unwind tables leave out code.
     Estimated,
 }
 
@@ -46,26 +52,35 @@ pub struct Functions {
 type Slice<'data> = EndianSlice<'data, LittleEndian>;
 
 impl Functions {
-    /// Reads the unwind tables, or estimates where they cover less than half of the code. One pass over
-    /// the tables, or over the code.
+    /// Reads the unwind tables, and estimates where they leave out code: an executable built without them still has
+    /// those of the standard library. One pass over the tables, and one over the code if much is left out.
     #[must_use]
     pub fn find(image: &Image<'_>, pointers: &Pointers) -> Self {
-        let list = flatten(from_unwind_tables(image).unwrap_or_default());
-        let covered: u64 = list.iter().map(Function::size).sum();
+        let described = flatten(from_unwind_tables(image).unwrap_or_default());
         let code: u64 = image
             .segments()
             .iter()
             .filter(|segment| segment.executable)
             .map(|segment| segment.bytes.len() as u64)
             .sum();
-        if covered >= code / 2 {
+        if left_out(image, &described) <= code / LEFT_OUT_SHARE {
             return Self {
-                list,
+                list: described,
                 bounds: Bounds::UnwindTables,
             };
         }
+        let inside = |vaddr: u64| {
+            described
+                .partition_point(|function| function.start <= vaddr)
+                .checked_sub(1)
+                .and_then(|index| described.get(index))
+                .is_some_and(|function| vaddr < function.end)
+        };
+        let mut list = super::estimate::functions(image, pointers);
+        list.retain(|function| !inside(function.start));
+        list.extend_from_slice(&described);
         Self {
-            list: super::estimate::functions(image, pointers),
+            list: flatten(list),
             bounds: Bounds::Estimated,
         }
     }
@@ -108,6 +123,28 @@ impl Functions {
     pub fn bounds(&self) -> Bounds {
         self.bounds
     }
+}
+
+/// Bytes of code in no function of the list, padding aside.
+fn left_out(image: &Image<'_>, list: &[Function]) -> u64 {
+    let mut left_out = 0_u64;
+    for segment in image.segments().iter().filter(|segment| segment.executable) {
+        let end = segment.start.saturating_add(segment.bytes.len() as u64);
+        let mut at = segment.start;
+        let first = list.partition_point(|function| function.end <= at);
+        let inside = list
+            .iter()
+            .skip(first)
+            .take_while(|function| function.start < end);
+        for function in inside {
+            let hole = function.start.saturating_sub(at);
+            left_out = left_out.saturating_add(if hole > PADDING { hole } else { 0 });
+            at = at.max(function.end);
+        }
+        let hole = end.saturating_sub(at);
+        left_out = left_out.saturating_add(if hole > PADDING { hole } else { 0 });
+    }
+    left_out
 }
 
 /// Sorts, and cuts each function where the next one starts.
@@ -177,6 +214,27 @@ fn from_unwind_tables(image: &Image<'_>) -> Option<Vec<Function>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elf::Elf;
+    use crate::elf::image::test_image;
+    use crate::types::ExecutableId;
+
+    /// Check that padding between described functions is not taken for code left out, and that more than that is.
+    #[test]
+    fn code_left_out_is_what_lies_in_holes_larger_than_padding() {
+        let mut file = test_image(0x1000, &[0; 64]);
+        file[0x44] = 5; // readable, executable
+        let elf = Elf {
+            data: &file,
+            id: ExecutableId::BuildId(vec![1]),
+        };
+        let image = Image::parse(&elf).unwrap();
+        let function = |start, end| Function { start, end };
+        let whole = [function(0x1000, 0x1080), function(0x10c0, 0x11f8)];
+        assert_eq!(left_out(&image, &whole), 0);
+        assert_eq!(left_out(&image, &whole[..1]), 0x180);
+        assert_eq!(left_out(&image, &whole[1..]), 0xc0);
+        assert_eq!(left_out(&image, &[]), 0x200);
+    }
 
     /// Check that overlapping and repeated ranges become a sorted list without overlap.
     #[test]
