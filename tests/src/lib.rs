@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod books;
 pub mod compare;
+pub mod debugger;
 pub mod ending;
 pub mod hooked;
 pub mod hostile;

@@ -168,6 +168,12 @@ pub fn mini_redis() -> PathBuf {
     cargo("mini-redis", "mini-redis-now", Profile::Release)
 }
 
+/// The same with full debug information.
+#[must_use]
+pub fn mini_redis_with_debug_information() -> PathBuf {
+    cargo("mini-redis", "mini-redis-now", Profile::Full)
+}
+
 /// An executable of a published crate, installed as its users do (with the crate's own lock file, so that the
 /// same version gives the same program). The first time takes minutes.
 #[must_use]

@@ -2,6 +2,7 @@
 
 use leak_agent::report::State;
 use leak_agent_tests::compare::{describe, sum};
+use leak_agent_tests::debugger::{OwnedTasks, owned_tasks};
 use leak_agent_tests::wait::until;
 use leak_agent_tests::{Agent, Server, privilege, programs};
 
@@ -35,6 +36,41 @@ fn mini_redis_has_one_task_per_open_connection() {
         assert_eq!(connections.live, n as u64, "{}", describe(&found));
         let keys = sum(&found, |site| site.name.contains("purge_expired_tasks"));
         assert_eq!((keys.spawned, keys.live), (1, 1), "{}", describe(&found));
+    }
+}
+
+/// A debugger that reads tokio's own books in mini-redis sees as many tasks alive, and as many ever spawned, as the
+/// agent counts from outside.
+#[test]
+fn mini_redis_in_a_debugger_has_the_tasks_that_are_counted() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = programs::mini_redis_with_debug_information();
+    let agent = Agent::on(&[&path]);
+    let server = Server::start(&path, |address| vec![address.port().to_string()]);
+    for n in [0, 33, 150, 4] {
+        let open = server.connections(n, SET, "+OK");
+        // The debugger first: what it sees stays true until the next connection, and the report must come to it.
+        let at_rest = until("the server is at rest", || match &owned_tasks(server.pid())[..] {
+            // And the task that removes expired keys.
+            [books] if books.count == open.len() as u64 + 1 => Ok(*books),
+            other => Err(format!("{n} connections: {other:?}")),
+        });
+        let found = until("what the debugger sees", || {
+            let found = agent.runtime(server.pid(), "tokio")?;
+            let owned = sum(&found, |site| site.kind == "async" && !site.system);
+            let counted = OwnedTasks {
+                count: owned.live,
+                added: owned.spawned,
+            };
+            if counted == at_rest {
+                Ok(found)
+            } else {
+                Err(format!("{at_rest:?}, but {}", describe(&found)))
+            }
+        });
+        assert!(found.exact, "{}", describe(&found));
     }
 }
 

@@ -27,6 +27,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
         "C and C++ compilers, strip",
         &["gcc", "g++", "libc6-dev", "binutils"],
     ),
+    (
+        "a debugger with Python, whose view the tests compare with",
+        &["gdb"],
+    ),
     ("setpriv, for tests without privileges", &["util-linux"]),
 ];
 
