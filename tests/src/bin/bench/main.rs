@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "this program talks to a person")]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement that cannot be made fails with the reason
 
+mod books;
 mod process;
 mod scan;
 mod service;
@@ -49,6 +50,11 @@ const ALL: &[Bench] = &[
         name: "thread",
         what: "what the agent adds to the creation and join of a thread",
         run: thread::run,
+    },
+    Bench {
+        name: "books",
+        what: "listing the tasks of a running program from its memory, next to gdb",
+        run: books::run,
     },
 ];
 

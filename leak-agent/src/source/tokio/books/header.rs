@@ -106,6 +106,12 @@ impl TaskTypes {
         self.sorted.get(place)
     }
 
+    /// For tests of what is claimed wrongly.
+    #[cfg(test)]
+    pub(super) fn change(&mut self, change: impl FnMut(&mut TaskType)) {
+        self.sorted.iter_mut().for_each(change);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.sorted.len()
     }

@@ -4,11 +4,15 @@
 //! scheduler. What is found is walked and counted before it is believed.
 
 mod chain;
+#[cfg(test)]
+mod fixture;
 mod group;
 mod header;
 mod layout;
 mod owned;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use super::version::Version;
@@ -146,7 +150,7 @@ impl ProcessBooks for Open {
         seen.scan(memory, &reader, &layouts.forms, ranges, budget.bytes)?;
         let mut refused = Refusals::default();
         let mut tasks_left = budget.tasks;
-        for (group, known) in self.candidates(memory, &reader, &seen)? {
+        for (group, known) in self.candidates(memory, &reader, &seen, &mut refused)? {
             self.take_in(memory, &reader, group, known, &mut tasks_left, &mut refused)?;
         }
         if !ranges.is_empty() {
@@ -183,7 +187,7 @@ impl ProcessBooks for Open {
             let (listed, verdict) = known.list(memory, &reader, left)?;
             match verdict {
                 Verdict::Gone => gone.push(*group),
-                Verdict::Wrong(reason) => refused.push(*group, &reason),
+                Verdict::Wrong(reason) => refused.push(group.owner, &reason),
                 Verdict::Right | Verdict::Empty => {}
             }
             let Some((group, walked)) = listed else { continue };
@@ -217,6 +221,7 @@ impl Open {
         memory: &dyn Memory,
         reader: &HeaderReader<'_>,
         seen: &Sightings,
+        refused: &mut Refusals,
     ) -> Result<Vec<(Group, Known)>, BooksError> {
         let mut found: Vec<Known> = Vec::new();
         for (at, form) in &seen.shapes {
@@ -234,12 +239,15 @@ impl Open {
                 }
                 reached = self.behind(memory, reader, *task, *owner, &mut found)?;
             }
-            if !reached && !tasks.is_empty() {
-                found.push(Known::new(
-                    *owner,
-                    GroupKind::Unknown,
-                    Place::Tasks(tasks.clone()),
-                ));
+            if reached {
+                continue;
+            }
+            if self.layouts.forms.is_empty() {
+                let place = Place::Tasks(tasks.clone());
+                found.push(Known::new(*owner, GroupKind::Unknown, place));
+            } else {
+                // Following the links would show one of several lists, and nobody could tell.
+                refused.push(*owner, "tasks say that they are in them, and they were not found");
             }
         }
         Ok(found.into_iter().map(|known| (known.group, known)).collect())
@@ -352,7 +360,7 @@ impl Open {
                 }
             }
             Verdict::Empty | Verdict::Gone => {}
-            Verdict::Wrong(reason) => refused.push(group, &reason),
+            Verdict::Wrong(reason) => refused.push(group.owner, &reason),
         }
         Ok(())
     }
@@ -497,10 +505,9 @@ fn ends_in(bytes: &[u8], oldest: u64, youngest: u64, owner: u64) -> Option<(usiz
 struct Refusals(Vec<String>);
 
 impl Refusals {
-    fn push(&mut self, group: Group, reason: &str) {
+    fn push(&mut self, owner: u64, reason: &str) {
         if self.0.len() < REFUSALS_MAX {
-            self.0
-                .push(format!("the books with owner id {}: {reason}", group.owner));
+            self.0.push(format!("the books with owner id {owner}: {reason}"));
         }
     }
 }
