@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Check rows again whose agent and program are still those of their result
     #[arg(long)]
     again: bool,
+    /// Check nothing: write docs/TOKIO.md from the results that are there
+    #[arg(long, conflicts_with_all = ["tokio", "build", "slice", "again"])]
+    page: bool,
     /// Compilers at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -46,8 +49,10 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             arguments.extend([name.to_owned(), value.clone()]);
         }
     }
-    if options.again {
-        arguments.push("--again".to_owned());
+    for (name, given) in [("--again", options.again), ("--page", options.page)] {
+        if given {
+            arguments.push(name.to_owned());
+        }
     }
     arguments.extend(["--jobs".to_owned(), options.jobs.to_string()]);
     let counts = run(&arguments)?;

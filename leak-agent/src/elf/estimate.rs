@@ -28,7 +28,7 @@ pub(super) fn functions(image: &Image<'_>, pointers: &Pointers) -> Vec<Function>
     calls.sort_unstable();
     let aligned = calls.iter().filter(|target| *target % 16 == 0).count();
     let only_aligned = aligned * ALIGNED_SHARE > calls.len();
-    let is_possible = |target: u64| !only_aligned || target % 16 == 0;
+    let is_possible = |target: u64| !only_aligned || target.is_multiple_of(16);
     for same in calls.chunk_by(|one, other| one == other) {
         let target = same[0];
         if is_possible(target) && (same.len() > 1 || follows_an_end(image, target)) {

@@ -46,7 +46,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let mut results = Results::load(&build::folder().join("results.json"));
-    run(&rows, &options, &mut results);
+    if !options.page {
+        run(&rows, &options, &mut results);
+    }
     if options.whole() {
         let path = leak_agent_tests::programs::root().join("docs/TOKIO.md");
         std::fs::write(&path, page::render(&rows, &results)).unwrap();

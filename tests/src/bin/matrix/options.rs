@@ -14,6 +14,8 @@ pub(crate) struct Options {
     slice: bool,
     /// Rows that have a result are checked again.
     pub(crate) again: bool,
+    /// Only write docs/TOKIO.md from the results that are there.
+    pub(crate) page: bool,
     /// For cargo.
     pub(crate) jobs: usize,
     /// Check this one program as this row, and print the outcome.
@@ -40,6 +42,7 @@ impl Options {
                     options.jobs = value()?.parse().map_err(|_| "--jobs needs a number".to_owned())?;
                 }
                 "--slice" if value()? == "ci" => options.slice = true,
+                "--page" => options.page = true,
                 "--again" => options.again = true,
                 "--check" => options.check = Some((value()?, value()?.into())),
                 _ => return Err(format!("unknown argument {argument}")),

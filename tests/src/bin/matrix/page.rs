@@ -2,7 +2,7 @@
 
 use crate::check::{Outcome, Verdict};
 use crate::results::Results;
-use crate::row::{Build, COMMON, Row, SPECIAL, Tokio};
+use crate::row::{BETWEEN, Build, COMMON, Row, SPECIAL, VERSIONS};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -14,75 +14,122 @@ const TAIL: &str = include_str!("page-tail.md");
 
 /// The page. Rows without a result are shown as such.
 pub(crate) fn render(rows: &[Row], results: &Results) -> String {
-    let mut notes = Notes::default();
-    let common = table(rows, COMMON, results, &mut notes);
-    let special = table(rows, SPECIAL, results, &mut notes);
+    let mut page = Page {
+        rows,
+        results,
+        notes: Notes::default(),
+    };
+    let common = page.table(VERSIONS, COMMON);
+    let between = page.table(BETWEEN, COMMON);
+    let special = page.table(VERSIONS, SPECIAL);
     format!(
-        "<!-- Written by `cargo xtask matrix`. -->\n{HEAD}\n## The sums\n\n{}\n## Common builds\n\n{common}\n\
+        "<!-- Written by `cargo xtask matrix` from the texts in tests/src/bin/matrix. -->\n{HEAD}\n\
+         ## In sum\n\n{}\n## Common builds\n\n{common}\n## Versions between\n\n{between}\n\
          ## Other builds\n\n{special}\n{}{TAIL}",
-        sums(rows, results),
-        notes.text()
+        page.sums(),
+        page.notes.text()
     )
 }
 
-/// How many rows ended how, with symbols and without.
-fn sums(rows: &[Row], results: &Results) -> String {
-    let mut text = "| | rows | exact | partial | refused | wrong |\n|---|---|---|---|---|---|\n".to_owned();
-    for (name, stripped) in [("with symbols", false), ("stripped", true)] {
-        let mine: Vec<Verdict> = rows
-            .iter()
-            .filter(|row| row.stripped == stripped)
-            .filter_map(|row| Some(results.newest(*row)?.verdict))
-            .collect();
-        let count = |verdict| mine.iter().filter(|each| **each == verdict).count();
-        let _infallible = writeln!(
-            text,
-            "| {name} | {} | {} | {} | {} | {} |",
-            mine.len(),
-            count(Verdict::Exact),
-            count(Verdict::Partial),
-            count(Verdict::Refused),
-            count(Verdict::Wrong)
-        );
-    }
-    text
+/// What the page is made of.
+struct Page<'a> {
+    rows: &'a [Row],
+    results: &'a Results,
+    notes: Notes,
 }
 
-/// A table of these builds: a line per version, a column per build.
-fn table(rows: &[Row], builds: &[Build], results: &Results, notes: &mut Notes) -> String {
-    let mut versions: Vec<Tokio> = rows
-        .iter()
-        .filter(|row| builds.contains(row.build))
-        .map(|row| row.tokio)
-        .collect();
-    versions.dedup();
-    let mut text = "| build |".to_owned();
-    for version in &versions {
-        let _infallible = write!(text, " {version} |");
-    }
-    text += "\n|---|";
-    text += &"---|".repeat(versions.len());
-    text += "\n";
-    for build in builds {
-        let _infallible = write!(text, "| {} |", build.what);
-        for version in &versions {
-            let mut cell: Vec<String> = Vec::new();
-            for stripped in [false, true] {
-                let row = rows
-                    .iter()
-                    .find(|row| row.tokio == *version && row.build == build && row.stripped == stripped);
-                let outcome = row.and_then(|row| results.newest(*row));
-                cell.push(outcome.map_or("–".to_owned(), |outcome| notes.word(outcome)));
-            }
-            cell.dedup();
-            let _infallible = write!(text, " {} |", cell.join(" / "));
+/// How many rows ended how, of those for which a condition holds.
+type Group = (&'static str, fn(&Row) -> bool);
+
+/// The groups of the sums: what is to be expected of each is different.
+const GROUPS: [Group; 4] = [
+    ("tokio 1.10 and later, with symbols", |row| {
+        row.tokio.is_followed() && !row.stripped
+    }),
+    ("tokio 1.10 and later, stripped, optimised", |row| {
+        row.tokio.is_followed() && row.stripped && !row.build.dev
+    }),
+    ("tokio 1.10 and later, stripped, unoptimised", |row| {
+        row.tokio.is_followed() && row.stripped && row.build.dev
+    }),
+    ("tokio before 1.10", |row| !row.tokio.is_followed()),
+];
+
+impl Page<'_> {
+    fn sums(&self) -> String {
+        let mut text =
+            "| | rows | exact | partial | refused | wrong |\n|---|---|---|---|---|---|\n".to_owned();
+        for (name, belongs) in GROUPS {
+            let mine: Vec<Verdict> = self
+                .rows
+                .iter()
+                .filter(|row| belongs(row))
+                .filter_map(|row| Some(self.results.newest(*row)?.verdict))
+                .collect();
+            let count = |verdict| mine.iter().filter(|each| **each == verdict).count();
+            let _infallible = writeln!(
+                text,
+                "| {name} | {} | {} | {} | {} | {} |",
+                mine.len(),
+                count(Verdict::Exact),
+                count(Verdict::Partial),
+                count(Verdict::Refused),
+                count(Verdict::Wrong)
+            );
         }
-        text += "\n";
+        text
     }
-    text
+
+    /// A line per build that is made of one of these versions, a column per version.
+    fn table(&mut self, versions: &[u32], builds: &[Build]) -> String {
+        let made = |build: &Build, minor: u32| {
+            self.rows
+                .iter()
+                .any(|row| row.tokio.minor == minor && row.build == build)
+        };
+        let versions: Vec<u32> = versions
+            .iter()
+            .copied()
+            .filter(|minor| builds.iter().any(|build| made(build, *minor)))
+            .collect();
+        let builds: Vec<&Build> = builds
+            .iter()
+            .filter(|build| versions.iter().any(|minor| made(build, *minor)))
+            .collect();
+        let mut text = "| |".to_owned();
+        for minor in &versions {
+            let _infallible = write!(text, " 1.{minor} |");
+        }
+        text += "\n|---|";
+        text += &"---|".repeat(versions.len());
+        text += "\n";
+        for build in builds {
+            let _infallible = write!(text, "| {} |", build.what);
+            for minor in &versions {
+                let _infallible = write!(text, " {} |", self.cell(*minor, build));
+            }
+            text += "\n";
+        }
+        text
+    }
+
+    /// One word, or two where `strip` makes a difference.
+    fn cell(&mut self, minor: u32, build: &Build) -> String {
+        let mut words = Vec::new();
+        let rows = self.rows.iter();
+        for row in rows.filter(|row| row.tokio.minor == minor && row.build == build) {
+            let outcome = self.results.newest(*row);
+            words.push(outcome.map_or("not run".to_owned(), |outcome| self.notes.word(outcome)));
+        }
+        words.dedup();
+        if words.is_empty() {
+            words.push("–".to_owned());
+        }
+        words.join(" / ")
+    }
 }
 
-/// A reason without what differs from program to program: the path before it, and addresses.
+/// A reason without what differs from program to program: the path before it, versions, and addresses.
 fn plain(reason: &str) -> String {
     let line = reason.lines().next().unwrap_or_default();
     let line = match line.split_once(": ") {
@@ -91,7 +138,11 @@ fn plain(reason: &str) -> String {
     };
     let words: Vec<&str> = line
         .split(' ')
-        .map(|word| if word.starts_with("0x") { "0x…" } else { word })
+        .map(|word| match word {
+            address if address.starts_with("0x") => "0x…",
+            version if version.starts_with("1.") && !version.ends_with(')') => "1.x.y",
+            word => word,
+        })
         .collect();
     words.join(" ")
 }

@@ -10,6 +10,11 @@ pub(crate) struct Tokio {
 }
 
 impl Tokio {
+    /// Whether the agent follows it at all.
+    pub(crate) fn is_followed(self) -> bool {
+        self.minor >= 10
+    }
+
     /// The first with `JoinSet`.
     pub(crate) fn has_join_set(self) -> bool {
         self.minor >= 21
@@ -48,8 +53,10 @@ pub(crate) struct Build {
     versions: &'static [u32],
 }
 
-/// Every form of task and list that tokio had, and what lies between them.
-const VERSIONS: &[u32] = &[8, 20, 28, 32, 35, 38, 40, 44, 47, 50, 54];
+/// The versions with all common builds: what people run, and one before the first that is followed.
+pub(crate) const VERSIONS: &[u32] = &[8, 20, 28, 32, 35, 38, 40, 44, 47, 50, 54];
+/// Versions at which a task or its vtable got another form, and some between: two builds each.
+pub(crate) const BETWEEN: &[u32] = &[10, 14, 17, 18, 21, 22, 23, 25, 29, 39, 42, 46, 52];
 /// One of each form of task.
 const FORMS: &[u32] = &[20, 28, 38, 47, 54];
 /// Fewer, for what has little to do with tokio's version.
@@ -247,21 +254,27 @@ impl Row {
 
 /// Every row, builds in their order, both forms of a build next to each other.
 pub(crate) fn all() -> Vec<Row> {
+    let mut minors = [VERSIONS, BETWEEN].concat();
+    minors.sort_unstable();
     let mut rows = Vec::new();
-    for minor in VERSIONS {
-        let builds = COMMON.iter().chain(SPECIAL);
-        for build in builds.filter(|build| build.versions.contains(minor)) {
-            for stripped in [false, true] {
-                let tokio = Tokio { minor: *minor };
-                rows.push(Row {
-                    tokio,
-                    build,
-                    stripped,
-                });
-            }
+    for minor in minors {
+        for build in COMMON.iter().chain(SPECIAL).filter(|build| is_made(build, minor)) {
+            rows.extend([false, true].map(|stripped| Row {
+                tokio: Tokio { minor },
+                build,
+                stripped,
+            }));
         }
     }
     rows
+}
+
+/// Whether this build is made of this version.
+fn is_made(build: &Build, minor: u32) -> bool {
+    if BETWEEN.contains(&minor) {
+        return ["release", "fat"].contains(&build.name);
+    }
+    build.versions.contains(&minor)
 }
 
 /// A few rows that differ most from those that the end-to-end tests build anyway.
