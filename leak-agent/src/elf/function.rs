@@ -63,7 +63,7 @@ impl Functions {
             .filter(|segment| segment.executable)
             .map(|segment| segment.bytes.len() as u64)
             .sum();
-        if left_out(image, &described) <= code / LEFT_OUT_SHARE {
+        if !described.is_empty() && left_out(image, &described) <= code / LEFT_OUT_SHARE {
             return Self {
                 list: described,
                 bounds: Bounds::UnwindTables,
