@@ -143,3 +143,81 @@ builds! {
     books_of_tokio_138_fat_are_its_numbers = "138" Fat false;
     books_of_tokio_138_fat_stripped_are_its_numbers = "138" Fat true;
 }
+
+/// While tasks come and go, each walk sees all of those that stay, and as many in all as there were between its beginning
+/// and its end.
+fn books_in_motion_show_all_that_stays(probe: TokioProbe) {
+    const STAY: u64 = 500;
+    if !privilege::privileged() {
+        return;
+    }
+    let path = probe.path();
+    let plan = plan(&path);
+    let mut target = Target::start(&path);
+    target.command(&format!("park {STAY}"));
+    let mut reader = Reader::open(target.pid(), &path, &plan);
+    assert_eq!(reader.find().refused, [] as [String; 0]);
+    let site = reader
+        .list(0)
+        .groups
+        .iter()
+        .find_map(|group| group.sites.first().copied());
+    let stay = site.expect("the parked tasks");
+    assert_eq!(stay.live, STAY);
+    target.command("hold 20000");
+    let mut added = 0;
+    let mut in_motion = 0;
+    for turn in 0..200 {
+        if turn == 100 {
+            target.tell("storm 400000");
+        }
+        for counters in reader.counters() {
+            assert!(counters.live >= STAY && counters.confirmed, "{counters:?}");
+            if let Some(now) = counters.added {
+                assert!(
+                    now >= added && now >= counters.live,
+                    "{counters:?}, before {added}"
+                );
+                added = now;
+            }
+        }
+        let listing = reader.list(0);
+        let group = listing.groups.first().unwrap_or_else(|| panic!("{listing:?}"));
+        let sum = group.sites.iter().find(|sum| sum.site == stay.site);
+        assert_eq!(sum.map(|sum| sum.live), Some(STAY), "turn {turn}: {listing:?}");
+        assert_eq!(listing.refused, [] as [String; 0], "turn {turn}");
+        in_motion += u32::from(!group.complete);
+    }
+    assert!(added == 0 || added > STAY, "nothing was in motion");
+    let _stormed = target.answer();
+    let truth = target.command("stop");
+    until("the walk of what is left", || {
+        let listing = reader.list(0);
+        let group = &listing.groups[0];
+        let right = group.complete && group.walked == truth.live && group.before == Some(truth.live);
+        right
+            .then_some(())
+            .ok_or_else(|| format!("{in_motion} walks in motion: {listing:?}"))
+    });
+}
+
+macro_rules! in_motion {
+    ($($name:ident = $tokio:literal $profile:ident $stripped:literal;)*) => {$(
+        /// See [`books_in_motion_show_all_that_stays`].
+        #[test]
+        fn $name() {
+            books_in_motion_show_all_that_stays(TokioProbe {
+                tokio: $tokio,
+                profile: Profile::$profile,
+                stripped: $stripped,
+            });
+        }
+    )*};
+}
+
+in_motion! {
+    books_of_tokio_154_in_motion_show_all_that_stays = "154" Release false;
+    books_of_tokio_154_fat_stripped_in_motion_show_all_that_stays = "154" Fat true;
+    books_of_tokio_147_in_motion_show_all_that_stays = "147" Release true;
+    books_of_tokio_138_in_motion_show_all_that_stays = "138" Release true;
+}

@@ -231,7 +231,7 @@ impl Process {
 
     /// All memory.
     pub(super) fn ranges() -> Vec<Range<u64>> {
-        vec![HEAP..HEAP + HEAP_SIZE as u64]
+        std::iter::once(HEAP..HEAP + HEAP_SIZE as u64).collect()
     }
 }
 

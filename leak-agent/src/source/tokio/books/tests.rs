@@ -119,12 +119,12 @@ fn each_offset_that_is_wrong_is_refused() {
     }
     let changes: [(&str, Change); 11] = [
         ("lists", |l, by| {
-            l.forms[0].lists = moved(l.forms[0].lists, by.abs())
+            l.forms[0].lists = moved(l.forms[0].lists, by.abs());
         }),
         ("shards", |l, by| l.forms[0].shards = moved(l.forms[0].shards, by)),
         // One further is the count itself, and a runtime may well have counted no task out yet.
         ("added", |l, by| {
-            l.forms[0].added = l.forms[0].added.map(|at| moved(at, -by.abs()))
+            l.forms[0].added = l.forms[0].added.map(|at| moved(at, -by.abs()));
         }),
         ("count", |l, by| l.forms[0].count = moved(l.forms[0].count, by)),
         ("mask", |l, by| l.forms[0].mask = moved(l.forms[0].mask, by)),
