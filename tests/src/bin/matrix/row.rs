@@ -58,7 +58,7 @@ pub(crate) const VERSIONS: &[u32] = &[8, 20, 28, 32, 35, 38, 40, 44, 47, 50, 54]
 /// Versions at which a task or its vtable got another form, and some between: two builds each.
 pub(crate) const BETWEEN: &[u32] = &[10, 14, 17, 18, 21, 22, 23, 25, 29, 39, 42, 46, 52];
 /// One of each form of task.
-const FORMS: &[u32] = &[20, 28, 38, 47, 54];
+const FORMS: &[u32] = &[20, 28, 38, 54];
 /// Fewer, for what has little to do with tokio's version.
 const FEW: &[u32] = &[20, 38, 54];
 

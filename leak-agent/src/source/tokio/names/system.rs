@@ -55,7 +55,9 @@ impl Workers {
             for (_, step) in code.steps(function).iter() {
                 match *step {
                     Step::Load(address) if self.texts.contains(&address) => return true,
-                    Step::Call(target)
+                    // Unoptimised code gives `catch_unwind` the address of what runs the job.
+                    Step::Load(address) if !code.image.is_code(address) => {}
+                    Step::Call(target) | Step::Load(target)
                         if depth < MAX_CALLS && seen.len() < MAX_VISITS && seen.insert(target) =>
                     {
                         queue.push_back((target, depth + 1));

@@ -177,16 +177,19 @@ fn stripped_worker_loop_is_told_from_other_jobs() {
     let park = maker.calls(&[(Some(text), Some(nothing))]);
     let run = maker.calls(&[(None, Some(nothing)), (None, Some(park))]);
     let worker = maker.calls(&[(None, Some(run))]);
+    let unoptimised = maker.calls(&[(Some(run), Some(nothing))]);
     let job = maker.calls(&[(None, Some(nothing))]);
     let vtables = [
         maker.vtable(worker, nothing, 0),
         maker.vtable(job, nothing, 0),
+        maker.vtable(unoptimised, nothing, 0),
         // A future that happens to do the same is still one of the program's.
         maker.vtable(worker, nothing, 8),
     ];
     let sites = maker.sites(&vtables);
     let told: Vec<_> = sites.iter().map(|site| (site.kind, site.system)).collect();
-    assert_eq!(told, [("blocking", true), ("blocking", false), ("async", false)]);
+    let (own, other) = (("blocking", true), ("blocking", false));
+    assert_eq!(told, [own, other, own, ("async", false)]);
     assert_eq!(sites[0].name, "tokio worker thread");
     assert_eq!(sites[1].name, sites[1].id);
     assert!(sites[1].note.is_some());
