@@ -1,6 +1,6 @@
 //! The tokio source: which code of an executable creates and finishes tokio tasks.
 
-mod books;
+pub mod books;
 mod code;
 mod finish;
 #[cfg(test)]

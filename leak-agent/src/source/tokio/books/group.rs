@@ -15,7 +15,9 @@ const ATTEMPTS: u32 = 4;
 /// Tasks of all walks of one listing after which a walk is not repeated only because the list is in motion.
 const REPEAT_MAX: u64 = 200_000;
 /// Tasks that a list without a counter may have.
-const UNCOUNTED_MAX: u64 = 16 << 20;
+const UNCOUNTED_MAX: u64 = 4 << 20;
+/// Tasks that one walk visits.
+const STEPS_MAX: u64 = 64 << 20;
 
 /// Where the lists of a group are.
 #[derive(Clone, Debug)]
@@ -187,8 +189,8 @@ impl Known {
             };
             match verdict {
                 Verdict::Right => self.confirmed = true,
-                Verdict::Wrong(_) => continue,
-                Verdict::Empty | Verdict::Gone => {}
+                Verdict::Wrong(_) if !walked.is_hopeless() => continue,
+                Verdict::Wrong(_) | Verdict::Empty | Verdict::Gone => {}
             }
             break;
         }
@@ -222,7 +224,11 @@ impl Known {
             let complete =
                 quiet && walked.broken.is_empty() && matches!(verdict, Verdict::Right | Verdict::Empty);
             steps += walked.all().max(1);
-            if !complete && attempt < ATTEMPTS && (steps < REPEAT_MAX || verdict_is_wrong(&verdict)) {
+            let again = match verdict {
+                Verdict::Wrong(_) => !walked.is_hopeless(),
+                _ => !complete && steps < REPEAT_MAX,
+            };
+            if again && attempt < ATTEMPTS {
                 continue;
             }
             self.confirmed |= verdict == Verdict::Right;
@@ -241,10 +247,6 @@ impl Known {
     }
 }
 
-fn verdict_is_wrong(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Wrong(_))
-}
-
 /// Whether a runtime is gone whose counters still stand in freed memory: they stand at zero, and the lists are something
 /// else by now.
 fn left_over(walked: &Walked, before: Option<Counts>, after: Option<Counts>) -> bool {
@@ -258,9 +260,9 @@ fn limits(counts: Option<Counts>, tasks: usize) -> Limits {
     let steps = counts.map_or(UNCOUNTED_MAX, |counts| {
         counts
             .count
-            .saturating_mul(4)
+            .saturating_mul(2)
             .saturating_add(1 << 16)
-            .min(UNCOUNTED_MAX)
+            .min(STEPS_MAX)
     });
     Limits { steps, tasks }
 }

@@ -42,7 +42,7 @@ const HEADERS_PER_CALL: usize = 1024;
 const REFUSALS_MAX: usize = 64;
 
 /// How the books of one executable are read.
-pub(super) struct TokioBooks(Arc<Layouts>);
+pub struct TokioBooks(Arc<Layouts>);
 
 impl fmt::Debug for TokioBooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,9 +63,12 @@ struct Layouts {
 }
 
 impl TokioBooks {
+    /// How tokio of these versions, with these task types, keeps its books.
+    ///
     /// `versions`: those that the file names, all of which share a shape of vtables; empty = not known.
     /// `trailer`: offset of the trailer of a vtable that does not state it among others.
-    pub(super) fn new(
+    #[must_use]
+    pub fn new(
         versions: &[Version],
         vtables: &[TaskVtable],
         trailer: impl Fn(&TaskVtable) -> Option<u64>,
@@ -312,22 +315,23 @@ impl Open {
         let Some((oldest, youngest)) = walked.ends.filter(|_| walked.broken.is_empty()) else {
             return Ok(false);
         };
-        let place = ends_in(&shared, oldest, youngest, owner).map(|(ends, id)| {
-            let at = |offset: usize| at.saturating_add(offset as u64);
-            let count = (self.layouts.counted && word(&shared, ends + 16) == Some(walked.all()) && id > ends)
-                .then(|| at(ends + 16));
-            (at(ends), at(id), count)
-        });
-        let Some((ends, id, count)) = place else {
+        let Some((ends, id)) = ends_in(&shared, oldest, youngest, owner) else {
             return Ok(false);
         };
-        let kind = if count.is_some() {
+        // Between the id and the ends is room for a lock or not: only a runtime's list has one. An id behind them does
+        // not tell, unless a counter is in between.
+        let counted = self.layouts.counted
+            && word(&shared, ends + 16) == Some(walked.all())
+            && (id + 16 == ends || id == ends + 32);
+        let kind = if counted || id + 16 == ends {
             GroupKind::Owned
-        } else if self.layouts.forms.is_empty() {
-            GroupKind::Unknown
-        } else {
+        } else if id + 8 == ends || !self.layouts.forms.is_empty() {
             GroupKind::Local
+        } else {
+            GroupKind::Unknown
         };
+        let at = |offset: usize| at.saturating_add(offset as u64);
+        let (count, ends, id) = (counted.then(|| at(ends + 16)), at(ends), at(id));
         found.push(Known::new(owner, kind, Place::Ends { ends, id, count }));
         Ok(true)
     }

@@ -26,6 +26,11 @@ impl Walked {
         self.walked + self.ending
     }
 
+    /// Another walk would not come further.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.broken.contains_key(&Broken::Cyclic) || self.broken.contains_key(&Broken::Endless)
+    }
+
     /// Why not all lists were walked to their end, if so.
     pub(super) fn trouble(&self) -> Option<String> {
         let (broken, lists) = self.broken.iter().next()?;
