@@ -36,6 +36,7 @@ fn inspect(path: &str, form: Form) -> anyhow::Result<()> {
     let elf = Elf {
         data: &data,
         id: ExecutableId::BuildId(b"preview".to_vec()),
+        debug: None,
     };
     for source in source::all() {
         let start = Instant::now();

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to follow and how.
@@ -12,6 +13,8 @@ pub struct AgentConfig {
     pub pids: Vec<u32>,
     /// Only processes whose executable's path matches one of these; empty = all.
     pub exes: ExeFilter,
+    /// Folders in which separate debug files may lie, next to the usual places.
+    pub debug_dirs: Vec<PathBuf>,
     /// How often counts are read and a report is made. At least [`AgentConfig::SHORTEST_INTERVAL`].
     pub interval: Duration,
     /// Whether the agent follows itself, too.
@@ -47,6 +50,7 @@ impl Default for AgentConfig {
         Self {
             pids: Vec::new(),
             exes: ExeFilter::default(),
+            debug_dirs: Vec::new(),
             interval: Duration::from_secs(1),
             follow_self: false,
             bpf: true,

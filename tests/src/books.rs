@@ -16,6 +16,7 @@ pub fn plan(path: &Path) -> HookPlan {
     let elf = Elf {
         data: &data,
         id: ExecutableId::BuildId(b"books".to_vec()),
+        debug: None,
     };
     leak_agent::source::all()
         .iter()

@@ -30,6 +30,7 @@ impl Hooked {
         let elf = Elf {
             data: &data,
             id: ExecutableId::BuildId(b"hooked".to_vec()),
+            debug: None,
         };
         let plan = leak_agent::source::all()
             .iter()

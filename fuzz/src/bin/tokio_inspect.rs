@@ -10,8 +10,7 @@ fuzz_target!(
     |bytes: &[u8]| {
         let elf = Elf {
             data: bytes,
-            id: leak_agent_fuzz::identity(),
-        };
+            id: leak_agent_fuzz::identity(), debug: None, };
         for source in source::all() {
             if let Inspection::Plan(plan) = source.inspect(&elf) {
                 let offsets: Vec<u64> = plan.points.iter().map(|point| point.offset.0).collect();

@@ -25,6 +25,7 @@ use crate::engine::{Engine, KernelRuntime, Snapshot, Uncounted};
 use crate::event::Event;
 use crate::report::Report;
 use crate::source;
+use crate::stack::DebugFiles;
 use crate::sys::{caps, clock, heap, proc};
 use crate::types::{BootTime, PlanId};
 use leak_agent_common::counter::Counter;
@@ -85,7 +86,9 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     let frames = kernel.frames.take().ok_or_else(|| missing("frames"))?;
     // Nobody waits for this one at the end: it holds nothing in the kernel but a map, and the symbols of a large file
     // may take it seconds.
-    let stacks = stacks::spawn(frames, inbox.clone()).map_err(StartError::Thread)?;
+    let host_root = proc::host_root();
+    let debug_files = DebugFiles::new(&host_root, &config.debug_dirs);
+    let stacks = stacks::spawn(frames, debug_files, inbox.clone()).map_err(StartError::Thread)?;
     let answers = inbox.clone();
     let pool = Pool::start(source::all(), move |done| {
         // Nobody listens any more only when the agent ends.
@@ -100,7 +103,8 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
             exes: config.exes.clone(),
             own: (!config.follow_self).then(std::process::id),
         },
-        host_root: proc::host_root(),
+        host_root,
+        debug_dirs: config.debug_dirs.clone(),
         processes_max: config.max_processes as usize,
         ..Settings::default()
     };

@@ -4,7 +4,7 @@ use super::message::{Message, Resolution};
 use crate::bpf::maps::Frames;
 use crate::event::StackEvent;
 use crate::source::thread::{Outcome, Resolved, Resolver};
-use crate::stack::RawStack;
+use crate::stack::{DebugFiles, RawStack};
 use crate::types::{ExecId, ProcessKey};
 use leak_agent_common::key::FrameKey;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -72,7 +72,11 @@ impl Stacks {
 /// # Errors
 ///
 /// No thread could be started.
-pub(super) fn spawn(frames: Frames, inbox: SyncSender<Message>) -> io::Result<Stacks> {
+pub(super) fn spawn(
+    frames: Frames,
+    debug_files: DebugFiles,
+    inbox: SyncSender<Message>,
+) -> io::Result<Stacks> {
     let (sender, work) = channel();
     let shared = Arc::new(Shared::default());
     let stacks = Stacks {
@@ -87,7 +91,7 @@ pub(super) fn spawn(frames: Frames, inbox: SyncSender<Message>) -> io::Result<St
     std::thread::Builder::new()
         .name("stacks".to_owned())
         .spawn(move || {
-            let mut resolver = Resolver::new();
+            let mut resolver = Resolver::new(debug_files);
             while let Some(answers) = serve(&mut resolver, &mut teacher, &work, &shared.waiting) {
                 let mut counters = resolver.counters();
                 counters.insert("frames_refused_by_kernel_map", teacher.refused);

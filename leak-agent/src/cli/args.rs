@@ -93,6 +93,16 @@ pub(super) struct AgentArgs {
     #[arg(long, global = true, env = "LEAK_AGENT_FOLLOW_SELF", action = ArgAction::SetTrue,
           value_parser = BoolishValueParser::new())]
     follow_self: bool,
+    /// Look for the debug files of stripped programs here, too: DIR/.build-id/xx/yyyy.debug, or DIR/NAME by
+    /// .gnu_debuglink; may be repeated, or a list with colons
+    #[arg(
+        long = "debug-dir",
+        global = true,
+        env = "LEAK_AGENT_DEBUG_DIR",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
+    debug_dirs: Vec<std::path::PathBuf>,
     /// Follow at most so many processes; the others are counted as missed
     #[arg(long, global = true, env = "LEAK_AGENT_MAX_PROCESSES", value_name = "N", default_value = "8192",
           hide_short_help = true, value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000))]
@@ -284,6 +294,7 @@ impl AgentArgs {
         Ok(AgentConfig {
             pids: filter.pids.clone(),
             exes: ExeFilter::new(&filter.exes)?,
+            debug_dirs: self.debug_dirs.clone(),
             interval: self.interval,
             follow_self: self.follow_self,
             bpf: !self.no_bpf,

@@ -3,7 +3,7 @@
 use super::action::{Action, AttachmentKey};
 use super::executable::{Link, Stage};
 use super::identity::FileKey;
-use super::inspect::{self, Inspect, Trouble};
+use super::inspect::{self, DebugUse, Inspect, Trouble};
 use super::look::SeenFile;
 use super::pin;
 use super::process::later;
@@ -135,8 +135,14 @@ impl Discovery {
         loop {
             let key = self.waiting.pop_front()?;
             let entry = self.executables.get(&key);
-            if let Some(file) = entry.and_then(|entry| entry.file.clone()) {
-                return Some(Inspect { key, file });
+            if let Some((entry, file)) = entry.and_then(|entry| Some((entry, entry.file.clone()?))) {
+                return Some(Inspect {
+                    key,
+                    file,
+                    path: entry.path.clone(),
+                    process: entry.users.keys().next().copied(),
+                    debug_files: self.debug_files.clone(),
+                });
             }
         }
     }
@@ -156,6 +162,8 @@ impl Discovery {
         self.inspections_in_flight = self.inspections_in_flight.saturating_sub(1);
         self.counters.inspections += 1;
         self.counters.inspection_panics += verdict.panics;
+        self.counters.debug_files_used += u64::from(verdict.debug == DebugUse::Used);
+        self.counters.debug_files_refused += u64::from(verdict.debug == DebugUse::Refused);
         self.counters.refused_unsupported += u64::from(!verdict.unsupported.is_empty());
         let Some(entry) = self.executables.touch(&key) else {
             return;

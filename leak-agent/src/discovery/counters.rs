@@ -67,6 +67,10 @@ counters! {
     cache_evictions,
     /// Inspections that ended with an answer.
     inspections,
+    /// Inspections that took names from a separate debug file.
+    debug_files_used,
+    /// Separate debug files that do not belong to their executable, or are too large.
+    debug_files_refused,
     /// Inspections that were put off because too many wait; done later.
     inspections_put_off,
     /// Inspections without an answer: the file was being written to. Done later.

@@ -248,6 +248,7 @@ mod tests {
     use super::*;
     use crate::elf::Elf;
     use crate::source::Inspection;
+    use crate::stack::DebugFiles;
     use crate::types::Runtime;
     use std::sync::mpsc::{Sender, channel};
 
@@ -280,6 +281,9 @@ mod tests {
                 mtime: 0,
             },
             file: Arc::new(std::fs::File::open(path).unwrap()),
+            path: path.display().to_string(),
+            process: None,
+            debug_files: DebugFiles::default(),
         }))
     }
 

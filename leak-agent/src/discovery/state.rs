@@ -9,6 +9,7 @@ use super::job::{Answer, Asked, Done, Job, Scan, Work};
 use super::look::{self, Known, Look, Seen};
 use super::pin::{Pattern, Pin};
 use super::process::{Processes, later};
+use crate::stack::DebugFiles;
 use crate::sys::proc::{Found, ProcError, ProcessId};
 use crate::types::{BootTime, ProcessKey};
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub filter: Filter,
     /// What `/` means in pinned paths: the host's root as the agent sees it (`/proc/1/root` in a container).
     pub host_root: PathBuf,
+    /// Folders in which separate debug files may lie, next to the usual places.
+    pub debug_dirs: Vec<PathBuf>,
     /// Processes that are followed at most.
     pub processes_max: usize,
     /// Executables of which an answer is kept.
@@ -60,6 +63,7 @@ impl Default for Settings {
         Self {
             filter: Filter::everyone_else(),
             host_root: PathBuf::from("/"),
+            debug_dirs: Vec::new(),
             processes_max: 8_192,
             executables_max: 8_192,
             waiting_max: 256,
@@ -79,6 +83,7 @@ const NOT_WANTED_MAX: usize = 65_536;
 pub struct Discovery {
     pub(super) settings: Settings,
     filter: Arc<Filter>,
+    pub(super) debug_files: DebugFiles,
     pub(super) known: Known,
     pub(super) processes: Processes,
     pub(super) executables: Executables,
@@ -136,6 +141,7 @@ impl Discovery {
     pub fn new(settings: Settings, now: BootTime) -> Self {
         let mut new = Self {
             filter: Arc::new(settings.filter.clone()),
+            debug_files: DebugFiles::new(&settings.host_root, &settings.debug_dirs),
             settings,
             known: Known::default(),
             processes: Processes::default(),

@@ -116,6 +116,7 @@ mod tests {
         let elf = Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![1]),
+            debug: None,
         };
         let image = Image::parse(&elf).unwrap();
         functions(&image, &Pointers::default())

@@ -226,6 +226,7 @@ mod tests {
         let elf = Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![1]),
+            debug: None,
         };
         let image = Image::parse(&elf).unwrap();
         let function = |start, end| Function { start, end };

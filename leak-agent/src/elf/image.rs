@@ -236,6 +236,7 @@ mod tests {
         let image = Image::parse(&Elf {
             data: &data,
             id: ExecutableId::BuildId(vec![]),
+            debug: None,
         })
         .unwrap();
         assert_eq!(image.file_offset(Vaddr(0x40_0008)), Some(FileOffset(0x80)));

@@ -211,6 +211,7 @@ mod tests {
         let elf = Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![1]),
+            debug: None,
         };
         let image = Image::parse(&elf).unwrap();
         let table: Vec<u8> = [0x1000_u64, 0b1011, (1 << 63) | 1, 0b11]
@@ -241,6 +242,7 @@ mod tests {
         let elf = Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![1]),
+            debug: None,
         };
         let image = Image::parse(&elf).unwrap();
         let mut found = Vec::new();

@@ -36,3 +36,11 @@ pub fn section_bytes<'data>(
         }
     }
 }
+
+/// Whether the file has a section of this name with bytes in the file.
+#[must_use]
+pub fn has_section(image: &Image<'_>, name: &[u8]) -> bool {
+    let section = image.header.sections(LE, image.data).ok();
+    let section = section.and_then(|sections| sections.section_by_name(LE, name));
+    section.is_some_and(|(_, section)| section.data(LE, image.data).is_ok_and(|data| !data.is_empty()))
+}

@@ -39,3 +39,13 @@ pub fn function_symbols<'data>(image: &Image<'data>) -> impl Iterator<Item = Sym
         })
     })
 }
+
+/// Whether the file has its full symbol table: `strip` takes it away.
+#[must_use]
+pub fn has_symbol_table(image: &Image<'_>) -> bool {
+    let sections = image.header.sections(LE, image.data);
+    sections.is_ok_and(|sections| {
+        let table = sections.symbols(LE, image.data, elf::SHT_SYMTAB);
+        table.is_ok_and(|table| !table.is_empty())
+    })
+}

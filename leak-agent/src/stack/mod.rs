@@ -2,6 +2,7 @@
 //! the kernel's walk has to learn to recognise them.
 
 pub mod bounded;
+pub mod debug_file;
 pub mod headers;
 pub mod learn;
 pub mod maps;
@@ -13,6 +14,7 @@ pub mod table;
 pub mod unwind;
 pub mod walk;
 
+pub use debug_file::DebugFiles;
 pub use learn::{FrameLearner, Lesson, Reach};
 pub use raw::RawStack;
 pub use table::{ModuleCache, ModuleTable};

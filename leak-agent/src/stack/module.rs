@@ -120,6 +120,12 @@ impl ModuleFile {
         })
     }
 
+    /// Whether it has its full symbol table: `strip` takes it away.
+    #[must_use]
+    pub fn has_symbol_table(&self) -> bool {
+        self.headers.section(".symtab").is_some()
+    }
+
     /// What unwinds in this file's own addresses; `None` = no unwind data.
     #[must_use]
     pub fn unwinder(&self) -> Option<&FileUnwinder> {
@@ -155,7 +161,7 @@ fn language(file: &(impl ReadAt + ?Sized), headers: &Headers) -> Language {
 
 /// What names can be had without trusting the file too far: a reader of symbols maps tables of any size and
 /// allocates what a compressed section claims to hold.
-fn symbols(file: &(impl ReadAt + ?Sized), headers: &Headers) -> Symbols {
+pub(super) fn symbols(file: &(impl ReadAt + ?Sized), headers: &Headers) -> Symbols {
     let size = |section: &Section| {
         if !section.compressed {
             return section.size;

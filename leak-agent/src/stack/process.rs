@@ -45,6 +45,12 @@ impl ProcessFiles {
         }
     }
 
+    /// Whose files they are.
+    #[must_use]
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
     /// The directory of the process, if the pid is still its own.
     fn leader(&self) -> Result<Option<ProcDir>, ProcError> {
         let Some(leader) = ProcDir::open(self.id.tgid)? else {

@@ -1,23 +1,30 @@
 //! Names: which function, file and line each frame of a stack belongs to.
 
 use super::bounded::Bounded;
+use super::debug_file::DebugFiles;
+use super::headers::Headers;
 use super::maps::Mapping;
-use super::module::{Language, Symbols, file_identity};
+use super::module::{Language, Symbols, file_identity, symbols};
 use super::table::{Module, ModuleCache, ModuleTable};
 use super::unwind::Unwound;
 use crate::sys::map::with_foreign_mappings;
+use crate::sys::proc::ProcessId;
 use crate::types::ExecutableId;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Names are cut here: templates can make one of many KiB.
 const MAX_NAME: usize = 1024;
 /// More functions than these inlined into each other are not told apart.
 const MAX_INLINED: usize = 32;
+/// Files whose debug files are kept open.
+const MAX_DEBUG_FILES: usize = 128;
 
 /// A function at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +78,21 @@ impl std::fmt::Display for NamedFrame {
     }
 }
 
+/// A separate debug file, and what names can be had of it.
+#[derive(Debug)]
+struct DebugSymbols {
+    file: File,
+    symbols: Symbols,
+}
+
 /// Names that were looked up before, by file and address. The reader of symbols itself keeps far more, and
 /// is therefore made anew for every batch of stacks.
 #[derive(Debug)]
 pub struct NameCache {
     names: Bounded<(ExecutableId, u64), Arc<[Name]>>,
+    debug_files: DebugFiles,
+    /// By file: its separate debug file, open.
+    debug: Bounded<ExecutableId, Option<Arc<DebugSymbols>>>,
     /// How many addresses were looked up in files.
     pub looked_up: u64,
     /// How often reading the symbols of a module failed; its frames are nameless.
@@ -85,12 +102,34 @@ pub struct NameCache {
 impl NameCache {
     /// A cache of at most `capacity` addresses.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, debug_files: DebugFiles) -> Self {
         Self {
             names: Bounded::new(capacity),
+            debug_files,
+            debug: Bounded::new(MAX_DEBUG_FILES),
             looked_up: 0,
             failed: 0,
         }
+    }
+
+    /// The debug file of a file without symbols, as it was when first asked for. Blocks then.
+    fn debug(
+        &mut self,
+        file: &File,
+        identity: &ExecutableId,
+        path: &Path,
+        process: Option<ProcessId>,
+    ) -> Option<Arc<DebugSymbols>> {
+        if let Some(known) = self.debug.get(identity) {
+            return known.clone();
+        }
+        let found = self.debug_files.find(file, path, process).file;
+        let debug = found.and_then(|file| {
+            let symbols = symbols(&file, &Headers::read(&file).ok()?);
+            (symbols > Symbols::None).then(|| Arc::new(DebugSymbols { file, symbols }))
+        });
+        self.debug.insert(identity.clone(), debug.clone());
+        debug
     }
 
     /// How many addresses were dropped for want of room.
@@ -149,7 +188,8 @@ impl Batch {
             let Some(module) = module else { continue };
             let identity = &module.file.identity;
             let known = cache.names.get(&(identity.clone(), module.vaddr(*lookup)));
-            if known.is_none() && module.file.symbols > Symbols::None {
+            let nothing = module.file.symbols == Symbols::None && module.file.has_symbol_table();
+            if known.is_none() && !nothing {
                 wanted.entry(identity).or_default().push((*lookup, module));
             }
         }
@@ -162,7 +202,7 @@ impl Batch {
                 continue;
             };
             cache.looked_up += vaddrs.len() as u64;
-            match self.look_up(table, *first, module, &vaddrs) {
+            match self.look_up(table, cache, *first, module, &vaddrs) {
                 Some(names) => {
                     for (vaddr, names) in vaddrs.into_iter().zip(names) {
                         cache.names.insert((identity.clone(), vaddr), names.into());
@@ -210,6 +250,7 @@ impl Batch {
     fn look_up(
         &mut self,
         table: &ModuleTable,
+        cache: &mut NameCache,
         address: u64,
         module: &Module,
         vaddrs: &[u64],
@@ -218,9 +259,37 @@ impl Batch {
         if file_identity(&file.metadata().ok()?) != module.file.identity {
             return None;
         }
+        let debug = (!module.file.has_symbol_table()).then(|| {
+            let path = Path::new(table.mapping(address)?.path.trim_end_matches(" (deleted)"));
+            cache.debug(&file, &module.file.identity, path, table.process())
+        });
+        let names = debug
+            .flatten()
+            .and_then(|debug| self.names(&debug.file, debug.symbols, vaddrs));
+        // What the debug file does not name may have a dynamic symbol.
+        match names {
+            Some(names) if names.iter().all(|names| !names.is_empty()) => Some(names),
+            Some(names) => {
+                let own = self.names(&file, module.file.symbols, vaddrs).unwrap_or_default();
+                let mut own = own.into_iter();
+                let or_own = |names: Vec<Name>| {
+                    let own = own.next().unwrap_or_default();
+                    if names.is_empty() { own } else { names }
+                };
+                Some(names.into_iter().map(or_own).collect())
+            }
+            None => self.names(&file, module.file.symbols, vaddrs),
+        }
+    }
+
+    /// Names of addresses by the symbols of one file.
+    fn names(&mut self, file: &File, symbols: Symbols, vaddrs: &[u64]) -> Option<Vec<Vec<Name>>> {
+        if symbols == Symbols::None {
+            return Some(vec![Vec::new(); vaddrs.len()]);
+        }
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let table = self.symbolize(&path, false, vaddrs);
-        if module.file.symbols < Symbols::Debug {
+        if symbols < Symbols::Debug {
             return table;
         }
         // Damaged debug information must not cost the function names.

@@ -5,7 +5,7 @@ use super::headers::ElfError;
 use super::maps::{Mapping, Mappings};
 use super::module::{ModuleFile, file_identity};
 use super::process::{OpenError, ProcessFiles};
-use crate::sys::proc::ProcError;
+use crate::sys::proc::{ProcError, ProcessId};
 use crate::types::ExecutableId;
 use leak_agent_common::key::ProcessKey;
 use std::fs::File;
@@ -218,6 +218,12 @@ impl ModuleTable {
             Slot::Known(module) => module.as_ref(),
             Slot::Unopened => None,
         }
+    }
+
+    /// Whose table it is; `None` = nobody's, it was made of given modules.
+    #[must_use]
+    pub fn process(&self) -> Option<ProcessId> {
+        self.files.as_ref().map(ProcessFiles::id)
     }
 
     /// Opens the file that holds `address` anew, for a reader of symbols; `None` = it or the process is gone,

@@ -68,6 +68,7 @@ fn verdict(inode: u64) -> inspect::Answer {
             Vec::new()
         },
         panics: 0,
+        debug: inspect::DebugUse::None,
     })
 }
 

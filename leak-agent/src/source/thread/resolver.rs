@@ -5,7 +5,7 @@ use crate::source::SiteInfo;
 use crate::stack::bounded::Bounded;
 use crate::stack::symbolize::{Batch as Symbols, NameCache, NamedFrame};
 use crate::stack::table::Refresh;
-use crate::stack::{End, FrameLearner, ModuleCache, ModuleTable, RawStack, Reach, unwind};
+use crate::stack::{DebugFiles, End, FrameLearner, ModuleCache, ModuleTable, RawStack, Reach, unwind};
 use crate::types::{ExecId, ProcessKey};
 use leak_agent_common::key::site::{RESERVED, TICKET};
 use leak_agent_common::settings::WALK_FRAMES;
@@ -77,18 +77,18 @@ pub struct Resolver {
 
 impl Default for Resolver {
     fn default() -> Self {
-        Self::new()
+        Self::new(DebugFiles::default())
     }
 }
 
 impl Resolver {
-    /// A resolver that knows nothing yet.
+    /// A resolver that knows nothing yet, and looks there for the debug files of stripped programs.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(debug_files: DebugFiles) -> Self {
         Self {
             images: Bounded::new(MAX_IMAGES),
             modules: ModuleCache::new(MAX_MODULES, MAX_MODULE_BYTES),
-            names: NameCache::new(MAX_NAMES),
+            names: NameCache::new(MAX_NAMES, debug_files),
             counters: BTreeMap::new(),
         }
     }
@@ -360,7 +360,7 @@ mod tests {
     fn resolver_of_a_living_process_names_its_executable() {
         let (mut child, stack) = waiting_program();
         let key = key_of(child.id());
-        let mut resolver = Resolver::new();
+        let mut resolver = Resolver::default();
         let first = resolved(resolver.resolve(key, ExecId(1), TICKET | 1, &stack));
         assert!(first.complete, "{:#?}", first.stack);
         assert!(
@@ -399,7 +399,7 @@ mod tests {
             bytes: Vec::new(),
             cut: false,
         };
-        let mut resolver = Resolver::new();
+        let mut resolver = Resolver::default();
         for exec in [1, 2] {
             let unknown = resolved(resolver.resolve(key, ExecId(exec), TICKET, &stack));
             assert_eq!(unknown.site.kind, "unknown");
@@ -478,5 +478,5 @@ mod tests {
     }
 
     static RANDOM: std::sync::LazyLock<std::sync::Mutex<Resolver>> =
-        std::sync::LazyLock::new(|| std::sync::Mutex::new(Resolver::new()));
+        std::sync::LazyLock::new(|| std::sync::Mutex::new(Resolver::default()));
 }

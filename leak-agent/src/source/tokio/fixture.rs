@@ -78,6 +78,7 @@ pub(super) fn elf(data: &[u8]) -> Elf<'_> {
     Elf {
         data,
         id: ExecutableId::BuildId(vec![0xab; 20]),
+        debug: None,
     }
 }
 

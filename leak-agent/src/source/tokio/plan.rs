@@ -298,7 +298,7 @@ impl<'a> Planner<'a> {
                 points.len()
             ));
         }
-        let infos = names::describe(self.image, self.pointers, &self.functions, vtables, &self.elf.id);
+        let infos = names::describe(self.image, self.pointers, &self.functions, vtables, self.elf);
         let sites = vtables
             .iter()
             .zip(infos)

@@ -251,6 +251,7 @@ mod tests {
         let elf = Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![1]),
+            debug: None,
         };
         let image = Image::parse(&elf).unwrap();
         let pointers = Pointers::read(&image).unwrap();

@@ -15,9 +15,8 @@ mod symbols;
 mod system;
 
 use super::vtable::TaskVtable;
-use crate::elf::{Functions, Image, Pointers};
+use crate::elf::{DebugFile, Elf, Functions, Image, Pointers, has_section, has_symbol_table};
 use crate::source::SiteInfo;
-use crate::types::ExecutableId;
 use code::Code;
 use demangle::pretty;
 use lines::Lines;
@@ -29,17 +28,36 @@ use symbols::Symbols;
 use system::Workers;
 
 /// What people are shown of each task type, in the order of `vtables`. Reads the symbols once and decodes the code
-/// around the vtables, at most 64 MiB of it; total.
+/// around the vtables, at most 64 MiB of it; total. Without symbols of its own the file's separate debug file is asked.
 #[must_use]
 pub fn describe(
     image: &Image<'_>,
     pointers: &Pointers,
     functions: &Functions,
     vtables: &[TaskVtable],
-    id: &ExecutableId,
+    elf: &Elf<'_>,
 ) -> Vec<SiteInfo> {
     let mut code = Code::new(image, pointers, functions);
-    let mut symbols = Symbols::read(image);
+    let missing = !has_symbol_table(image) || !has_lines(image);
+    let debug_file = match elf.debug.filter(|_| missing) {
+        Some(source) => source.debug_file(),
+        None => DebugFile::None,
+    };
+    let debug = match debug_file {
+        DebugFile::Found(data) => Image::parse(&Elf {
+            data,
+            id: elf.id.clone(),
+            debug: None,
+        })
+        .ok(),
+        DebugFile::None | DebugFile::Refused(_) => None,
+    };
+    let symbols_of = debug
+        .as_ref()
+        .filter(|_| !has_symbol_table(image))
+        .unwrap_or(image);
+    let lines_of = debug.as_ref().filter(|_| !has_lines(image)).unwrap_or(image);
+    let mut symbols = Symbols::read(symbols_of);
     let named = symbols.name_all(&mut code, vtables);
     let workers = Workers::new(&code);
     let mut locations = Locations::new(&code);
@@ -59,11 +77,28 @@ pub fn describe(
     }
     // Debug information is asked only where the code does not say where a task begins.
     let starts = facts.iter().flat_map(Facts::wanted_lines);
-    let lines = Lines::read(image, functions, starts);
-    let sites = facts.iter().zip(vtables);
+    let lines = Lines::read(lines_of, functions, starts);
+    let mut sites: Vec<SiteInfo> = facts
+        .iter()
+        .zip(vtables)
+        .map(|(facts, vtable)| facts.site(vtable, &lines, &elf.id))
+        .collect();
+    if let DebugFile::Refused(reason) = debug_file {
+        for (site, _) in sites
+            .iter_mut()
+            .zip(&facts)
+            .filter(|(_, facts)| facts.pretty.is_none())
+        {
+            let note = site.note.take();
+            site.note = Some(note.map_or_else(|| reason.to_owned(), |note| format!("{note}; {reason}")));
+        }
+    }
     sites
-        .map(|(facts, vtable)| facts.site(vtable, &lines, id))
-        .collect()
+}
+
+/// Whether the file has the lines of its code.
+fn has_lines(image: &Image<'_>) -> bool {
+    has_section(image, b".debug_line")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::elf::Elf;
 use crate::source::tokio::vtable::CellOffsets;
+use crate::types::ExecutableId;
 use crate::types::Vaddr;
 use proptest::prelude::*;
 
@@ -133,11 +134,12 @@ fn describe_file(data: &[u8], vtables: &[TaskVtable]) -> Option<Vec<SiteInfo>> {
     let elf = Elf {
         data,
         id: ExecutableId::BuildId(vec![0xab]),
+        debug: None,
     };
     let image = Image::parse(&elf).ok()?;
     let pointers = Pointers::read(&image).ok()?;
     let functions = Functions::find(&image, &pointers);
-    Some(describe(&image, &pointers, &functions, vtables, &elf.id))
+    Some(describe(&image, &pointers, &functions, vtables, &elf))
 }
 
 /// Check that a stripped async fn is named by the place of its body, found through the functions between, and not
