@@ -294,7 +294,12 @@ impl AgentArgs {
         Ok(AgentConfig {
             pids: filter.pids.clone(),
             exes: ExeFilter::new(&filter.exes)?,
-            debug_dirs: self.debug_dirs.clone(),
+            // What is relative is so to the folder that we were started in.
+            debug_dirs: self
+                .debug_dirs
+                .iter()
+                .map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.clone()))
+                .collect(),
             interval: self.interval,
             follow_self: self.follow_self,
             bpf: !self.no_bpf,
