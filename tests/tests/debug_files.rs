@@ -1,4 +1,5 @@
 //! Stripped programs whose debug files lie somewhere: the names come back, and only from a file that is their own.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 use leak_agent::report::Site;
 use leak_agent_tests::programs::{self, Profile, TokioProbe};

@@ -9,7 +9,9 @@ fuzz_target!(
     |bytes: &[u8]| {
         let elf = Elf {
             data: bytes,
-            id: leak_agent_fuzz::identity(), debug: None, };
+            id: leak_agent_fuzz::identity(),
+            debug: None,
+        };
         let Ok(image) = Image::parse(&elf) else { return };
         for symbol in function_symbols(&image).take(1000) {
             let _ = image.bytes(symbol.vaddr.0, 16);

@@ -10,7 +10,9 @@ fuzz_target!(
     |bytes: &[u8]| {
         let elf = Elf {
             data: bytes,
-            id: leak_agent_fuzz::identity(), debug: None, };
+            id: leak_agent_fuzz::identity(),
+            debug: None,
+        };
         for source in source::all() {
             if let Inspection::Plan(plan) = source.inspect(&elf) {
                 let offsets: Vec<u64> = plan.points.iter().map(|point| point.offset.0).collect();

@@ -24,7 +24,7 @@ pub enum Lane {
 pub(super) enum Work {
     Scan(Scan),
     Look(look::Look),
-    Inspect(inspect::Inspect),
+    Inspect(Box<inspect::Inspect>),
     Pin(pin::Pin),
 }
 

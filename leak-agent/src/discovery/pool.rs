@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn inspection(path: &std::path::Path, inode: u64) -> Job {
-        Job(Work::Inspect(Inspect {
+        Job(Work::Inspect(Box::new(Inspect {
             key: FileKey {
                 place: Place::Inode { dev: 0, inode },
                 size: 0,
@@ -284,7 +284,7 @@ mod tests {
             path: path.display().to_string(),
             process: None,
             debug_files: DebugFiles::default(),
-        }))
+        })))
     }
 
     fn inode_of(done: &Done) -> u64 {

@@ -641,7 +641,7 @@ impl Discovery {
                 break;
             };
             self.inspections_in_flight += 1;
-            self.run(Work::Inspect(inspect));
+            self.run(Work::Inspect(Box::new(inspect)));
         }
     }
 
