@@ -3,7 +3,7 @@
 use leak_agent::source::HookPlan;
 use leak_agent::source::books::{GroupKind, Listing, SiteCount};
 use leak_agent_tests::books::{Reader, plan};
-use leak_agent_tests::programs::{Profile, TokioProbe};
+use leak_agent_tests::programs::{self, Profile, TokioProbe};
 use leak_agent_tests::truth::Truth;
 use leak_agent_tests::wait::until;
 use leak_agent_tests::{Target, privilege};
@@ -220,4 +220,50 @@ in_motion! {
     books_of_tokio_154_fat_stripped_in_motion_show_all_that_stays = "154" Fat true;
     books_of_tokio_147_in_motion_show_all_that_stays = "147" Release true;
     books_of_tokio_138_in_motion_show_all_that_stays = "138" Release true;
+}
+
+/// Check that of two copies of tokio in one process each one's books are read by its own file: ids of both begin at one.
+#[test]
+fn books_of_two_tokios_in_a_process_are_told_apart() {
+    if !privilege::privileged() {
+        return;
+    }
+    let (program, library) = (programs::tokio_probe(), programs::tokio_library());
+    let plans = [plan(&program), plan(&library)];
+    let mut target = Target::start(&program);
+    target.command(&format!("load {}", library.display()));
+    let own = target.command("park 11");
+    let loaded = target.command("library park 5");
+    let local = target.command("library local 3");
+    assert_eq!((own.live, loaded.live, local.live), (11, 5, 7));
+    let mut readers = [
+        Reader::open(target.pid(), &program, &plans[0]),
+        Reader::open(target.pid(), &library, &plans[1]),
+    ];
+    until("both books", || {
+        for (reader, live) in readers.iter_mut().zip([11, 7]) {
+            let found = reader.find();
+            let counters = reader.counters();
+            let listing = reader.list(0);
+            let walked: u64 = listing.groups.iter().map(|group| group.walked).sum();
+            let counted: u64 = counters.iter().map(|counters| counters.live).sum();
+            let owned = listed(&listing, GroupKind::Owned);
+            if found.refused != [] as [String; 0] || found.foreign == 0 {
+                return Err(format!("{found:?}"));
+            }
+            if walked != live || counted != owned || listing.groups.iter().any(|group| !group.complete) {
+                return Err(format!("{live}: {found:?} {counters:?} {listing:?}"));
+            }
+        }
+        Ok(())
+    });
+    let more = target.command("park 2");
+    assert_eq!(more.live, 13);
+    until("the program's own", || {
+        let live: u64 = readers[0].counters().iter().map(|counters| counters.live).sum();
+        let other: u64 = readers[1].counters().iter().map(|counters| counters.live).sum();
+        (live == 13 && other == 5)
+            .then_some(())
+            .ok_or(format!("{live} {other}"))
+    });
 }

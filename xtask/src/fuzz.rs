@@ -12,6 +12,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "elf_facts",
     "module_file",
     "tokio_inspect",
+    "books",
 ];
 
 /// Instruments the code for libFuzzer; what cargo-fuzz passes, minus what needs nightly.

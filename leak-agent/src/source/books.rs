@@ -86,6 +86,9 @@ pub struct Found {
     pub scanned: u64,
     /// The ranges were read to their end. `false` = the budget ended first.
     pub complete: bool,
+    /// Books in use of whose tasks none is of a type of this file: those of another copy of the runtime in the process
+    /// or, if nothing else was found, in a form that is not known.
+    pub foreign: u64,
     /// What looked like books and was not believed, as half sentences.
     pub refused: Vec<String>,
 }

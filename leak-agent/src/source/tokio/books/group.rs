@@ -64,6 +64,8 @@ pub(super) enum Verdict {
     Empty,
     /// Its lists are no longer where they were.
     Gone,
+    /// All its tasks are of types that this file does not have.
+    Foreign,
     Wrong(String),
 }
 
@@ -184,13 +186,14 @@ impl Known {
             let after = self.counts(memory)?;
             verdict = match (before, after) {
                 _ if !self.exists(memory)? || left_over(&walked, before, after) => Verdict::Gone,
+                _ if walked.is_foreign() => Verdict::Foreign,
                 (Some(before), Some(after)) => counted(&walked, before, after),
                 _ => uncounted(&walked),
             };
             match verdict {
                 Verdict::Right => self.confirmed = true,
                 Verdict::Wrong(_) if !walked.is_hopeless() => continue,
-                Verdict::Wrong(_) | Verdict::Empty | Verdict::Gone => {}
+                Verdict::Wrong(_) | Verdict::Foreign | Verdict::Empty | Verdict::Gone => {}
             }
             break;
         }

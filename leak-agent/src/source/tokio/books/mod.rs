@@ -165,7 +165,8 @@ impl ProcessBooks for Open {
             groups: self.groups.keys().copied().collect(),
             scanned: seen.scanned,
             complete: !seen.cut,
-            refused: refused.0,
+            foreign: refused.foreign,
+            refused: refused.reasons,
         })
     }
 
@@ -191,7 +192,7 @@ impl ProcessBooks for Open {
             match verdict {
                 Verdict::Gone => gone.push(*group),
                 Verdict::Wrong(reason) => refused.push(group.owner, &reason),
-                Verdict::Right | Verdict::Empty => {}
+                Verdict::Right | Verdict::Empty | Verdict::Foreign => {}
             }
             let Some((group, walked)) = listed else { continue };
             listing.groups.push(group);
@@ -202,7 +203,7 @@ impl ProcessBooks for Open {
         }
         listing.blocking = self.look_again(memory, &reader, &self.blocking, false, limit)?;
         listing.retained = self.look_again(memory, &reader, &self.retained, true, limit)?;
-        listing.refused = refused.0;
+        listing.refused = refused.reasons;
         Ok(listing)
     }
 }
@@ -364,6 +365,7 @@ impl Open {
                 }
             }
             Verdict::Empty | Verdict::Gone => {}
+            Verdict::Foreign => refused.foreign += 1,
             Verdict::Wrong(reason) => refused.push(group.owner, &reason),
         }
         Ok(())
@@ -506,12 +508,17 @@ fn ends_in(bytes: &[u8], oldest: u64, youngest: u64, owner: u64) -> Option<(usiz
 
 /// Reasons, no more than anybody reads.
 #[derive(Default)]
-struct Refusals(Vec<String>);
+struct Refusals {
+    reasons: Vec<String>,
+    /// Books that are another file's.
+    foreign: u64,
+}
 
 impl Refusals {
     fn push(&mut self, owner: u64, reason: &str) {
-        if self.0.len() < REFUSALS_MAX {
-            self.0.push(format!("the books with owner id {owner}: {reason}"));
+        if self.reasons.len() < REFUSALS_MAX {
+            self.reasons
+                .push(format!("the books with owner id {owner}: {reason}"));
         }
     }
 }

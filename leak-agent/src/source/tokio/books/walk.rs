@@ -31,6 +31,11 @@ impl Walked {
         self.broken.contains_key(&Broken::Cyclic) || self.broken.contains_key(&Broken::Endless)
     }
 
+    /// Lists there are, and none of them has a task of this group.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.all() == 0 && self.broken.len() == 1 && self.broken.contains_key(&Broken::Stranger)
+    }
+
     /// Why not all lists were walked to their end, if so.
     pub(super) fn trouble(&self) -> Option<String> {
         let (broken, lists) = self.broken.iter().next()?;
