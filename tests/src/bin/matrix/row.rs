@@ -55,8 +55,10 @@ pub(crate) struct Build {
 
 /// The versions with all common builds: what people run, and one before the first that is followed.
 pub(crate) const VERSIONS: &[u32] = &[8, 20, 28, 32, 35, 38, 40, 44, 47, 50, 54];
-/// Versions at which a task or its vtable got another form, and some between: two builds each.
+/// Versions at which a task or its vtable got another form, and some between: a release build each.
 pub(crate) const BETWEEN: &[u32] = &[10, 14, 17, 18, 21, 22, 23, 25, 29, 39, 42, 46, 52];
+/// Of them, with fat LTO too: the forms of vtables that no other version has.
+const BETWEEN_FAT: &[u32] = &[10, 17, 22, 39];
 /// One of each form of task.
 const FORMS: &[u32] = &[20, 28, 38, 54];
 /// Fewer, for what has little to do with tokio's version.
@@ -272,7 +274,7 @@ pub(crate) fn all() -> Vec<Row> {
 /// Whether this build is made of this version.
 fn is_made(build: &Build, minor: u32) -> bool {
     if BETWEEN.contains(&minor) {
-        return ["release", "fat"].contains(&build.name);
+        return build.name == "release" || (build.name == "fat" && BETWEEN_FAT.contains(&minor));
     }
     build.versions.contains(&minor)
 }
