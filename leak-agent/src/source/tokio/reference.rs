@@ -7,6 +7,7 @@ use super::code::{Budget, Listing};
 use super::scan::Scan;
 use crate::elf::{Functions, Image};
 use iced_x86::{Instruction, OpKind};
+use std::collections::BTreeSet;
 
 /// The addresses that instructions refer to, of those that the pass saw referred to; sorted. Decodes every function
 /// with such a reference; what cannot be decoded counts as real.
@@ -16,7 +17,7 @@ pub(super) fn confirmed(
     scan: &Scan,
     budget: &mut Budget,
 ) -> Vec<u64> {
-    let mut real = Vec::new();
+    let mut real = BTreeSet::new();
     for seen in scan.references.chunk_by(|one, other| one.0 == other.0) {
         let Some((index, _)) = seen.first() else { continue };
         let listing = functions
@@ -33,9 +34,7 @@ pub(super) fn confirmed(
             .flat_map(|instruction| operands(instruction, image.is_fixed()));
         real.extend(named.filter(|named| seen.binary_search(&(*index, *named)).is_ok()));
     }
-    real.sort_unstable();
-    real.dedup();
-    real
+    real.into_iter().collect()
 }
 
 /// The addresses in an instruction's operands.
