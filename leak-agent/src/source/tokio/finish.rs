@@ -7,6 +7,7 @@
 use super::code::{Budget, Flow, Listing, direct_target};
 use super::scan::Scan;
 use super::snap::{Calls, Probing, Snapper};
+use super::unoptimised;
 use super::vtable::TaskVtable;
 use crate::elf::{Functions, Image, Pointers};
 use iced_x86::{
@@ -96,9 +97,18 @@ impl Search<'_> {
                 .and_then(|at| u32::try_from(at).ok());
             if let Some(index) = index
                 && !finishers.contains_key(&index)
-                && let Some(finisher) = self.entry(index, budget)
+                && let Some(finisher) = self.entry(index, true, budget)
             {
                 finishers.insert(index, finisher);
+            }
+        }
+        if finishers.is_empty() {
+            let flipping =
+                unoptimised::flipping(self.image, self.functions, self.pointers, self.scan, budget);
+            for index in flipping {
+                if let Some(finisher) = self.entry(index, false, budget) {
+                    finishers.insert(index, finisher);
+                }
             }
         }
         let reaching = self.reaching(&finishers, budget);
@@ -131,7 +141,7 @@ impl Search<'_> {
     }
 
     /// The entry of a function that gets `&State`, which is the header's address, in rdi.
-    fn entry(&self, index: u32, budget: &mut Budget) -> Option<Finisher> {
+    fn entry(&self, index: u32, by_symbol: bool, budget: &mut Budget) -> Option<Finisher> {
         let listing = self.listing(index, budget)?;
         let flow = Flow::of(&listing, self.image);
         let snapper = Snapper {
@@ -144,7 +154,7 @@ impl Search<'_> {
         Some(Finisher {
             points: vec![point(&snapper, 0, Register::RDI)?],
             unhooked: false,
-            by_symbol: true,
+            by_symbol,
         })
     }
 

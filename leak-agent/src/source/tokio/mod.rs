@@ -14,6 +14,7 @@ mod scan;
 mod snap;
 mod spawn;
 mod transfer;
+mod unoptimised;
 pub mod version;
 pub mod vtable;
 

@@ -202,7 +202,7 @@ impl<'a> Planner<'a> {
         match self.version {
             None => Inspection::NotMine, // something that looks like vtables, and no tokio
             Some(version) => unsupported(format!(
-                "tokio {version} is in it without a recognisable end of tasks (unoptimised code without symbols)"
+                "tokio {version} is in it without a recognisable end of tasks"
             )),
         }
     }
@@ -446,6 +446,52 @@ mod tests {
             Some(fixture::CODE + 0x40 + 27)
         );
         assert_eq!(spawns.next(), None);
+    }
+
+    /// Check that unoptimised code without symbols, which flips the state by a call, finishes where that call is made.
+    #[test]
+    fn state_flipped_by_a_call_is_a_finish() {
+        let mut data = fixture::executable();
+        let poll = [
+            0xbe, 3, 0, 0, 0, // mov esi,3
+            0xba, 3, 0, 0, 0, // mov edx,3
+            0xe8, 0x91, 0, 0, 0,    // call fetch_xor: the first emulated instruction
+            0xc3, // ret
+        ];
+        let fetch_xor = [
+            0x48, 0x8b, 0x07, // mov rax,[rdi]
+            0x48, 0x89, 0xc1, // mov rcx,rax
+            0x48, 0x31, 0xf1, // xor rcx,rsi
+            0xf0, 0x48, 0x0f, 0xb1, 0x0f, // lock cmpxchg [rdi],rcx
+            0x75, 0xf3, // jne fetch_xor+3
+            0xc3, // ret
+        ];
+        data[0x1000..0x1020].fill(0xcc);
+        data[0x1000..0x1000 + poll.len()].copy_from_slice(&poll);
+        data[0x10a0..0x10a0 + fetch_xor.len()].copy_from_slice(&fetch_xor);
+        let Inspection::Plan(plan) = inspect(&fixture::elf(&data)) else {
+            panic!("no plan");
+        };
+        assert_eq!(plan.gaps, []);
+        let finishes: Vec<_> = plan
+            .points
+            .iter()
+            .filter(|point| point.role == Role::Finish)
+            .map(|point| (point.vaddr.0, point.site))
+            .collect();
+        let header = PointSite::Header {
+            reg: 7,
+            derefs: 0,
+            field: 0x10,
+        };
+        assert_eq!(finishes, [(fixture::CODE + 10, header)]);
+
+        // With the state of something else than a task's end it is none.
+        data[0x1001] = 1;
+        assert!(matches!(
+            inspect(&fixture::elf(&data)),
+            Inspection::Unsupported { .. }
+        ));
     }
 
     /// Check that a type whose shutdown finishes nowhere is left out and named, not guessed.

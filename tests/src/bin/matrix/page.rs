@@ -41,16 +41,13 @@ struct Page<'a> {
 /// How many rows ended how, of those for which a condition holds.
 type Group = (&'static str, fn(&Row) -> bool);
 
-/// The groups of the sums: what is to be expected of each is different.
-const GROUPS: [Group; 4] = [
+/// The groups of the sums.
+const GROUPS: [Group; 3] = [
     ("tokio 1.10 and later, with symbols", |row| {
         row.tokio.is_followed() && !row.stripped
     }),
-    ("tokio 1.10 and later, stripped, optimised", |row| {
-        row.tokio.is_followed() && row.stripped && !row.build.dev
-    }),
-    ("tokio 1.10 and later, stripped, unoptimised", |row| {
-        row.tokio.is_followed() && row.stripped && row.build.dev
+    ("tokio 1.10 and later, stripped", |row| {
+        row.tokio.is_followed() && row.stripped
     }),
     ("tokio before 1.10", |row| !row.tokio.is_followed()),
 ];
