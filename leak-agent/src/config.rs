@@ -17,6 +17,8 @@ pub struct AgentConfig {
     pub debug_dirs: Vec<PathBuf>,
     /// How often counts are read and a report is made. At least [`AgentConfig::SHORTEST_INTERVAL`].
     pub interval: Duration,
+    /// How often our counts are compared with the runtimes' own books in the memory of the processes.
+    pub reconcile: Duration,
     /// Whether the agent follows itself, too.
     pub follow_self: bool,
     /// `false` = no BPF: threads are counted from `/proc`.
@@ -43,6 +45,8 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// The shortest interval that is accepted: below, reading the counts costs more than it tells.
     pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+    /// The shortest time between two readings of the same books.
+    pub const SHORTEST_RECONCILE: Duration = Duration::from_millis(100);
 }
 
 impl Default for AgentConfig {
@@ -52,6 +56,7 @@ impl Default for AgentConfig {
             exes: ExeFilter::default(),
             debug_dirs: Vec::new(),
             interval: Duration::from_secs(1),
+            reconcile: Duration::from_secs(30),
             follow_self: false,
             bpf: true,
             ring_bytes: 4 << 20,

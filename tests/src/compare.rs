@@ -150,3 +150,33 @@ pub fn describe(runtime: &Runtime) -> String {
     }
     text
 }
+
+/// Waits until the report knows exactly what is alive, and makes sure that it is the truth, in sum and for each function,
+/// and that it goes on to be. The program stands still; it may have run before the agent came.
+pub fn until_exact(agent: &Agent, pid: u32, runtime: &str, truth: &Truth) -> Runtime {
+    let compare = || {
+        let found = agent.runtime(pid, runtime)?;
+        if found.exact && found.live == truth.live {
+            Ok(found)
+        } else {
+            Err(format!(
+                "want exactly {} alive, got {}",
+                truth.live,
+                describe(&found)
+            ))
+        }
+    };
+    until(&format!("{runtime} of process {pid}"), compare);
+    let _later = agent.next_report();
+    let found = compare().unwrap_or_else(|wrong| panic!("was exact for a moment only: {wrong}"));
+    for site in &truth.sites {
+        let mine = |found: &Site| found.name.contains(&site.name);
+        let uncertain = found.sites.iter().any(|site| mine(site) && site.ambiguous);
+        if !uncertain && found.sites.iter().any(mine) {
+            let live = sum(&found, mine).live;
+            let want = truth.site(&site.name).live;
+            assert_eq!(live, want, "{}: {}", site.name, describe(&found));
+        }
+    }
+    found
+}

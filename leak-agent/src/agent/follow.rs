@@ -12,6 +12,7 @@
 mod facts;
 
 use super::attachments::{self, Request};
+use super::books;
 use super::handle::{AgentHandle, StartError, Stop};
 use super::message::{Message, Resolution};
 use super::pace::Pace;
@@ -24,7 +25,7 @@ use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, S
 use crate::engine::{Engine, KernelRuntime, Snapshot, Uncounted};
 use crate::event::Event;
 use crate::report::Report;
-use crate::source;
+use crate::source::{self, HookPlan};
 use crate::stack::DebugFiles;
 use crate::sys::{caps, clock, heap, proc};
 use crate::types::{BootTime, PlanId};
@@ -89,6 +90,8 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     let host_root = proc::host_root();
     let debug_files = DebugFiles::new(&host_root, &config.debug_dirs);
     let stacks = stacks::spawn(frames, debug_files, inbox.clone()).map_err(StartError::Thread)?;
+    let books = books::spawn(Arc::clone(&kernel.totals), config.reconcile, inbox.clone())
+        .map_err(StartError::Thread)?;
     let answers = inbox.clone();
     let pool = Pool::start(source::all(), move |done| {
         // Nobody listens any more only when the agent ends.
@@ -126,6 +129,8 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         pool,
         requests,
         stacks,
+        books,
+        hooks: HashMap::new(),
         plans: HashMap::new(),
         attaching: 0,
         settled: false,
@@ -165,6 +170,8 @@ struct Follower {
     pool: Pool,
     requests: Sender<Request>,
     stacks: Stacks,
+    books: Sender<books::Request>,
+    hooks: HashMap<AttachmentKey, Arc<HookPlan>>,
     plans: HashMap<AttachmentKey, PlanId>,
     attaching: usize,
     settled: bool,
@@ -249,6 +256,7 @@ impl Follower {
                 };
                 self.discovery.attached(&attachment, told, now);
             }
+            Message::Booked(process, plan, facts) => self.engine.booked(process, plan, facts),
             Message::Detached(plan) => self.engine.plan_dropped(plan),
             Message::Resolved(resolution) => {
                 let Resolution {
@@ -281,9 +289,13 @@ impl Follower {
             Event::Forked { process, parent, .. } => Notice::Forked { process, parent },
             Event::Execed { process, exec, .. } => {
                 self.stacks.forget(process, Some(exec));
+                self.ask_books(books::Request::Forget { process });
                 Notice::Execed { process }
             }
-            Event::Exited { process, .. } => Notice::Exited { process },
+            Event::Exited { process, .. } => {
+                self.ask_books(books::Request::Forget { process });
+                Notice::Exited { process }
+            }
             Event::Task { .. } => return,
         };
         self.discovery.notice(notice, now);
@@ -309,6 +321,7 @@ impl Follower {
                     plan,
                     ..
                 } => {
+                    self.hooks.insert(attachment, Arc::clone(&plan));
                     let request = Request::Attach {
                         attachment,
                         file,
@@ -321,17 +334,27 @@ impl Follower {
                 }
                 Action::Detach { attachment } => {
                     self.plans.remove(&attachment);
+                    self.hooks.remove(&attachment);
                     // A thread that is gone has detached everything.
                     let _ = self.requests.send(Request::Detach(attachment));
                 }
                 Action::Follow { process, attachment } => {
                     if let Some(plan) = self.plans.get(&attachment) {
                         self.engine.follow(process, *plan);
+                        if let Some(hooks) = self.hooks.get(&attachment) {
+                            self.ask_books(books::Request::Follow {
+                                process,
+                                plan: *plan,
+                                attachment,
+                                hooks: Arc::clone(hooks),
+                            });
+                        }
                     }
                 }
                 Action::Unfollow { process, attachment } => {
                     if let Some(plan) = self.plans.get(&attachment) {
                         self.engine.unfollow(process, *plan);
+                        self.ask_books(books::Request::Unfollow { process, plan: *plan });
                     }
                 }
                 Action::Unsupported {
@@ -352,6 +375,11 @@ impl Follower {
                 }
             }
         }
+    }
+
+    fn ask_books(&self, request: books::Request) {
+        // Without the thread, baselines stay unknown, and the report says so.
+        let _ = self.books.send(request);
     }
 
     /// Reads the kernel's books and clears what is over.

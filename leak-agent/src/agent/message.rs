@@ -2,7 +2,7 @@
 
 use crate::bpf::BpfError;
 use crate::discovery::{AttachmentKey, Done};
-use crate::engine::PlanFacts;
+use crate::engine::{BookFacts, PlanFacts};
 use crate::event::Event;
 use crate::source::SiteInfo;
 use crate::types::{ExecId, PlanId, ProcessKey};
@@ -16,6 +16,8 @@ pub(super) enum Message {
     Discovered(Done),
     /// A plan is attached, or is not.
     Attached(AttachmentKey, Result<(PlanId, PlanFacts), BpfError>),
+    /// The books of a plan's runtime in this process were read.
+    Booked(ProcessKey, PlanId, BookFacts),
     /// A plan is detached.
     Detached(PlanId),
     /// A creation stack has led to a site.

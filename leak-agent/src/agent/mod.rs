@@ -1,6 +1,7 @@
 //! The wiring: the only place that knows everyone.
 
 mod attachments;
+mod books;
 mod follow;
 mod handle;
 mod message;

@@ -213,6 +213,7 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
             points_emulated: 0,
             counts,
             exact: true,
+            books: None,
             sites: vec![SiteSnapshot {
                 info: SiteInfo {
                     id: "proc".to_owned(),

@@ -76,7 +76,7 @@ const TRACEPOINTS: &[(&str, &str)] = &[
 /// process ends, however it ends.
 pub struct Kernel {
     /// Totals per site.
-    pub totals: Totals,
+    pub totals: Arc<Totals>,
     /// Learned frame sizes; taken by the thread that learns.
     pub frames: Option<Frames>,
     /// The programs' counters.
@@ -156,12 +156,12 @@ impl Kernel {
         let (means, fd) = hook_programs(limits, object, &loaded, &maps)?;
         fds.push((hook, fd));
         Ok(Self {
-            totals: Totals {
+            totals: Arc::new(Totals {
                 sites: maps.take("SITES", limits.sites)?,
                 slots: Slots::open(maps.take("SLOTS", slots)?)?,
                 others: maps.take("OTHERS", limits.processes)?,
                 cpus,
-            },
+            }),
             frames: Some(Frames(maps.take("FRAMES", limits.sites)?)),
             counters: Counters {
                 map: maps.take("COUNTERS", 64)?,

@@ -118,16 +118,29 @@ impl Totals {
                 let Ok(key) = SiteKey::read_from_bytes(key) else {
                     continue;
                 };
-                let totals = value
-                    .chunks_exact(size_of::<SiteTotals>())
-                    .filter_map(|share| SiteTotals::read_from_bytes(share).ok())
-                    .fold(SiteTotals::default(), SiteTotals::merged);
-                rows.push((key, totals));
+                rows.push((key, sum(value)));
             }
             if !more {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads these rows, each with one system call: much sooner than all of them. A row that is not there is zero.
+    ///
+    /// # Errors
+    ///
+    /// A map that cannot be read.
+    pub fn of(&self, keys: &[SiteKey]) -> Result<Vec<SiteTotals>, BpfError> {
+        let mut value = vec![0u8; size_of::<SiteTotals>() * self.cpus];
+        let mut all = Vec::with_capacity(keys.len());
+        for key in keys {
+            let share = self.slots.of(key);
+            let found = syscall::lookup(self.sites.fd.as_fd(), key.as_bytes(), &mut value)
+                .map_err(self.sites.failed("read"))?;
+            all.push(if found { share.merged(sum(&value)) } else { share });
+        }
+        Ok(all)
     }
 
     /// Removes a row: only after nothing can count there any more.
@@ -150,6 +163,14 @@ impl Totals {
     pub fn maps(&self) -> [&Map; 3] {
         [&self.sites, self.slots.map(), &self.others]
     }
+}
+
+/// The sum of all CPUs' shares.
+fn sum(value: &[u8]) -> SiteTotals {
+    value
+        .chunks_exact(size_of::<SiteTotals>())
+        .filter_map(|share| SiteTotals::read_from_bytes(share).ok())
+        .fold(SiteTotals::default(), SiteTotals::merged)
 }
 
 /// Learned frame sizes.

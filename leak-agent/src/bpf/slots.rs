@@ -78,6 +78,15 @@ impl Slots {
         (sums, in_use)
     }
 
+    /// One site, summed over the CPUs.
+    pub(super) fn of(&self, key: &SiteKey) -> SiteTotals {
+        let slots = self.all().skip(place(key) as usize).step_by(SLOTS as usize);
+        slots
+            .filter_map(read)
+            .filter(|(other, _)| other == key)
+            .fold(SiteTotals::default(), |sum, (_, totals)| sum.merged(totals))
+    }
+
     /// Frees the slots of a site: only after nothing can count there any more.
     pub(super) fn forget(&self, key: &SiteKey) {
         for slot in self.all().skip(place(key) as usize).step_by(SLOTS as usize) {

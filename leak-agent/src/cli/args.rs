@@ -85,6 +85,10 @@ pub(super) struct AgentArgs {
     #[arg(long, global = true, env = "LEAK_AGENT_INTERVAL", value_name = "TIME", default_value = "1s",
           value_parser = parse_interval)]
     interval: Duration,
+    /// Compare our counts with the runtimes' own books, in the memory of the processes, this often (like 5s, 1m)
+    #[arg(long, global = true, env = "LEAK_AGENT_RECONCILE", value_name = "TIME", default_value = "30s",
+          value_parser = parse_reconcile)]
+    reconcile: Duration,
     /// Use no BPF: count threads from /proc; needs no privileges
     #[arg(long, global = true, env = "LEAK_AGENT_NO_BPF", action = ArgAction::SetTrue,
           value_parser = BoolishValueParser::new())]
@@ -301,6 +305,7 @@ impl AgentArgs {
                 .map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.clone()))
                 .collect(),
             interval: self.interval,
+            reconcile: self.reconcile,
             follow_self: self.follow_self,
             bpf: !self.no_bpf,
             ring_bytes: self.ring,
@@ -335,6 +340,15 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     let least = AgentConfig::SHORTEST_INTERVAL;
     match parse_duration(text) {
         Ok(interval) if interval >= least => Ok(interval),
+        Ok(_) => Err(format!("{text} is too short: at least {}ms", least.as_millis())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_reconcile(text: &str) -> Result<Duration, String> {
+    let least = AgentConfig::SHORTEST_RECONCILE;
+    match parse_duration(text) {
+        Ok(time) if time >= least => Ok(time),
         Ok(_) => Err(format!("{text} is too short: at least {}ms", least.as_millis())),
         Err(error) => Err(error.to_string()),
     }

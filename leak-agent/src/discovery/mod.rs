@@ -42,6 +42,7 @@
 
 mod action;
 mod attach;
+mod bias;
 mod build_id;
 mod counters;
 mod executable;
@@ -56,6 +57,7 @@ mod process;
 mod state;
 
 pub use action::{Action, AttachmentKey, Notice, Uncounted};
+pub use bias::bias;
 pub use build_id::build_id;
 pub use counters::Counters;
 pub use filter::Filter;

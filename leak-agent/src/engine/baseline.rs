@@ -24,9 +24,11 @@ impl Row {
         self.now = newer;
     }
 
-    /// The counts. With `exact`, nothing was alive when we began but what the kernel itself found.
-    pub(super) fn counts(&self, exact: bool) -> Counts {
-        let baseline = self.now.baseline + if exact { 0 } else { self.floor };
+    /// The counts. `before`: at least so many tasks were alive when we began, besides those that the kernel itself
+    /// found; `None` = none were.
+    pub(super) fn counts(&self, before: Option<u64>) -> Counts {
+        let before = before.map_or(0, |known| self.floor.max(known));
+        let baseline = self.now.baseline + before;
         let mut counts = Counts {
             baseline,
             spawned: self.now.spawned,
@@ -46,9 +48,9 @@ impl Row {
         self.now.baseline.wrapping_add(self.now.spawned) == self.now.finished
     }
 
-    /// Whether more has ended than began.
-    pub(super) fn has_surplus(&self) -> bool {
-        self.floor != 0
+    /// At least so many more have ended than began.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// Whether anything was created here.
@@ -78,10 +80,10 @@ mod tests {
     fn floor_of_ends_without_beginning_is_their_surplus() {
         let mut row = Row::default();
         row.update(totals(2, 5));
-        assert_eq!(row.counts(false).live(), 0);
+        assert_eq!(row.counts(Some(0)).live(), 0);
         row.update(totals(2, 5));
         assert_eq!(
-            row.counts(false),
+            row.counts(Some(0)),
             Counts {
                 baseline: 3,
                 spawned: 2,
@@ -89,7 +91,7 @@ mod tests {
             }
         );
         row.update(totals(9, 5));
-        assert_eq!(row.counts(false).live(), 7);
+        assert_eq!(row.counts(Some(0)).live(), 7);
     }
 
     /// A finish that was read before its spawn proves nothing.
@@ -99,7 +101,7 @@ mod tests {
         row.update(totals(10, 11));
         row.update(totals(11, 11));
         assert_eq!(
-            row.counts(false),
+            row.counts(Some(0)),
             Counts {
                 baseline: 0,
                 spawned: 11,
@@ -113,6 +115,6 @@ mod tests {
     fn counts_of_a_negative_end_are_a_beginning() {
         let mut row = Row::default();
         row.update(totals(0, u64::MAX));
-        assert_eq!(row.counts(true).live(), 1);
+        assert_eq!(row.counts(None).live(), 1);
     }
 }

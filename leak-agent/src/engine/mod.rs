@@ -4,12 +4,16 @@
 //! the newest value of each. What happened between two ticks needs no event.
 
 mod baseline;
+mod books;
+pub mod merge;
 mod plan;
 mod process;
+mod runtime;
 pub mod snapshot;
 mod threads;
 mod uncounted;
 
+pub use books::BookFacts;
 pub use plan::PlanFacts;
 pub use snapshot::Snapshot;
 pub use uncounted::Uncounted;
@@ -130,6 +134,13 @@ impl Engine {
     pub fn follow(&mut self, process: ProcessKey, plan: PlanId) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.follow(plan);
+        }
+    }
+
+    /// What the runtime's own books say of this plan in this process.
+    pub fn booked(&mut self, process: ProcessKey, plan: PlanId, facts: BookFacts) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.booked(plan, facts);
         }
     }
 

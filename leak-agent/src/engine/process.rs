@@ -2,15 +2,16 @@
 
 use super::KernelRuntime;
 use super::baseline::Row;
+use super::books::BookFacts;
 use super::plan::PlanFacts;
-use super::snapshot::{Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot};
-use super::threads::{Threads, sum};
-use crate::source::SiteInfo;
+use super::runtime::total;
+use super::snapshot::{FollowState, ProcessSnapshot, RuntimeSnapshot};
+use super::threads::Threads;
 use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
-use leak_agent_common::key::{SiteKey, site};
+use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// How the present image came to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(super) struct Process {
     pub(super) described: bool,
     /// It was there before its first task was counted: the kernel's walk did not list it.
     pub(super) unlisted: bool,
-    birth: Birth,
+    pub(super) birth: Birth,
     exec: ExecId,
     /// When it ended.
     pub(super) ended: Option<BootTime>,
@@ -50,7 +51,9 @@ pub(super) struct Process {
     /// Its threads.
     pub(super) threads: Threads,
     /// Totals of the present image, as the kernel keys them.
-    rows: HashMap<SiteKey, Row>,
+    pub(super) rows: HashMap<SiteKey, Row>,
+    /// What the runtimes' own books said, by plan.
+    pub(super) books: BTreeMap<PlanId, BookFacts>,
     plans: BTreeSet<PlanId>,
     refused: BTreeMap<u32, (Runtime, String)>,
 }
@@ -76,6 +79,7 @@ impl Process {
     fn new_image(&mut self, exec: ExecId) {
         self.exec = exec;
         self.rows.clear();
+        self.books.clear();
         self.plans.clear();
         self.refused.clear();
     }
@@ -104,6 +108,13 @@ impl Process {
 
     pub(super) fn unfollow(&mut self, plan: PlanId) {
         self.plans.remove(&plan);
+        self.books.remove(&plan);
+    }
+
+    pub(super) fn booked(&mut self, plan: PlanId, facts: BookFacts) {
+        if self.plans.contains(&plan) {
+            self.books.insert(plan, facts);
+        }
     }
 
     pub(super) fn refuse(&mut self, runtime: Runtime, reason: &str) {
@@ -180,6 +191,7 @@ impl Process {
             points_emulated: 0,
             counts: total(&sites),
             exact: lost.is_none() && !self.unlisted,
+            books: None,
             sites,
         }];
         let mut by_runtime: BTreeMap<u32, Vec<(PlanId, &PlanFacts)>> = BTreeMap::new();
@@ -209,178 +221,8 @@ impl Process {
             runtimes,
         }
     }
-
-    fn runtime(
-        &self,
-        followed: &[(PlanId, &PlanFacts)],
-        refused: Option<&(Runtime, String)>,
-        lost: Option<&str>,
-    ) -> Option<RuntimeSnapshot> {
-        let runtime = followed
-            .first()
-            .map(|(_, facts)| facts.runtime)
-            .or(refused.map(|(runtime, _)| *runtime))?;
-        let mut reasons: Vec<String> = refused.map(|(_, reason)| reason.clone()).into_iter().collect();
-        reasons.extend(lost.map(ToOwned::to_owned));
-        let mut exact = refused.is_none() && lost.is_none();
-        let mut sites = BTreeMap::new();
-        for (plan, facts) in followed {
-            reasons.extend(facts.gaps.iter().take(3).cloned());
-            if facts.gaps.len() > 3 {
-                reasons.push(format!("and {} more gaps", facts.gaps.len() - 3));
-            }
-            let late = self
-                .late(facts)
-                .or_else(|| self.surplus(*plan).then(|| MORE_ENDS.to_owned()));
-            exact &= late.is_none() && facts.gaps.is_empty();
-            self.plan_sites(*plan, facts, late.is_none(), &mut sites);
-            if let Some(late) = late
-                && !reasons.contains(&late)
-            {
-                reasons.push(late);
-            }
-        }
-        let partial = refused.is_some() || followed.iter().any(|(_, facts)| !facts.gaps.is_empty());
-        let mut sites: Vec<SiteSnapshot> = sites.into_values().collect();
-        sites.sort_by(|a, b| {
-            b.counts
-                .live()
-                .cmp(&a.counts.live())
-                .then_with(|| a.info.id.cmp(&b.info.id))
-        });
-        let versions: BTreeSet<&str> = followed
-            .iter()
-            .filter_map(|(_, facts)| facts.version.as_deref())
-            .collect();
-        let evidence: BTreeSet<&str> = followed
-            .iter()
-            .map(|(_, facts)| facts.evidence.as_str())
-            .collect();
-        Some(RuntimeSnapshot {
-            runtime,
-            state: match (followed.is_empty(), partial) {
-                (true, _) => FollowState::Unsupported,
-                (false, true) => FollowState::Partial,
-                (false, false) => FollowState::Followed,
-            },
-            reason: joined(reasons.iter().map(String::as_str), "; "),
-            version: joined(versions, ", "),
-            evidence: joined(evidence, ", "),
-            points: followed.iter().map(|(_, facts)| facts.points.0).sum(),
-            points_emulated: followed.iter().map(|(_, facts)| facts.points.1).sum(),
-            counts: total(&sites),
-            exact,
-            sites,
-        })
-    }
-
-    /// Why the baseline is not known; `None`: nothing was alive when the plan's points began to count.
-    fn late(&self, facts: &PlanFacts) -> Option<String> {
-        let since = match self.birth {
-            Birth::Execed { at } => at,
-            Birth::Forked { at, inherited: false } => at,
-            Birth::Forked { inherited: true, .. } => {
-                return Some(
-                    "forked without exec: what its parent's tasks left in its memory is not counted"
-                        .to_owned(),
-                );
-            }
-            Birth::Unseen => {
-                return Some(
-                    "ran before its probes were attached: tasks alive then are counted only as they end"
-                        .to_owned(),
-                );
-            }
-        };
-        (since < facts.armed_at).then(|| {
-            format!(
-                "started {} ms before its probes were attached: tasks alive then are counted only as they end",
-                facts.armed_at.since(since).as_millis()
-            )
-        })
-    }
-
-    /// Whether more tasks of some site ended than began, though all were to be seen.
-    fn surplus(&self, plan: PlanId) -> bool {
-        self.rows
-            .iter()
-            .any(|(key, row)| key.plan == plan.0 && row.has_surplus())
-    }
-
-    fn plan_sites(
-        &self,
-        plan: PlanId,
-        facts: &PlanFacts,
-        exact: bool,
-        sites: &mut BTreeMap<String, SiteSnapshot>,
-    ) {
-        for (key, row) in &self.rows {
-            let folded = key.plan == 0 && key.site == site::OTHER && key.runtime == facts.runtime.wire;
-            if key.plan != plan.0 && !folded {
-                continue;
-            }
-            let counts = row.counts(exact);
-            match facts.sites.get(&key.site) {
-                Some(info) => add(sites, info, counts),
-                None if key.site == site::OTHER => add(sites, &FOLDED, counts),
-                None => add(sites, &FOREIGN, counts),
-            }
-        }
-    }
 }
 
-/// Said of the threads of a process that the kernel's walk over its tasks did not list.
+/// Said of a process whose threads were not all in the kernel's walk.
 const UNLISTED: &str =
     "the kernel's task list did not show this process to BPF: threads that it had then are not counted";
-
-/// Said when the books do not balance: then no number of the runtime is called exact.
-const MORE_ENDS: &str = "more of its tasks ended than were seen to begin: not every spawn is seen";
-
-fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Counts) {
-    let site = sites.entry(info.id.clone()).or_insert_with(|| SiteSnapshot {
-        info: info.clone(),
-        counts: Counts::default(),
-    });
-    site.counts = sum(site.counts, counts);
-}
-
-/// Sum over the sites that are not the runtime's own.
-fn total(sites: &[SiteSnapshot]) -> Counts {
-    sites
-        .iter()
-        .filter(|site| !site.info.system)
-        .fold(Counts::default(), |all, site| sum(all, site.counts))
-}
-
-fn joined<'a>(texts: impl IntoIterator<Item = &'a str>, separator: &str) -> Option<String> {
-    let texts: Vec<&str> = texts.into_iter().collect();
-    (!texts.is_empty()).then(|| texts.join(separator))
-}
-
-/// The sites for which there was no room.
-static FOLDED: LazyLock<SiteInfo> = LazyLock::new(|| {
-    special(
-        "~other",
-        "no room for more sites in the kernel's map: --max-sites makes it larger",
-    )
-});
-
-/// Counts whose site the plan does not know.
-static FOREIGN: LazyLock<SiteInfo> = LazyLock::new(|| {
-    special(
-        "~unknown",
-        "the process's memory named a site that its file does not have",
-    )
-});
-
-fn special(name: &str, note: &str) -> SiteInfo {
-    SiteInfo {
-        id: name.to_owned(),
-        name: name.to_owned(),
-        location: None,
-        kind: "folded",
-        system: false,
-        ambiguous: false,
-        note: Some(note.to_owned()),
-    }
-}

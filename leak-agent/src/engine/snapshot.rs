@@ -54,8 +54,25 @@ pub struct RuntimeSnapshot {
     pub counts: Counts,
     /// Whether `counts.live` is exact. If not, `counts.baseline` is a lower bound.
     pub exact: bool,
+    /// What the runtime's own books said; `None` = they were not read.
+    pub books: Option<BooksSnapshot>,
     /// Its sites, by live count, largest first.
     pub sites: Vec<SiteSnapshot>,
+}
+
+/// How our counts stand to the runtime's own books in the process's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BooksSnapshot {
+    /// When they last agreed; `None` = not yet.
+    pub agreed_at: Option<BootTime>,
+    /// Our live count minus the books', at the last comparison; `None` = not compared yet.
+    pub drift: Option<i64>,
+    /// Comparisons made.
+    pub checks: u64,
+    /// Comparisons after which our counts were corrected.
+    pub repairs: u64,
+    /// Tasks that ended and whose memory is still held, at most; `None` = not known.
+    pub retained: Option<u64>,
 }
 
 /// How far a runtime in a process is followed.

@@ -40,7 +40,7 @@ impl Threads {
         if number & site::TICKET == 0 || !row.at_rest() {
             return false;
         }
-        let counts = row.counts(true);
+        let counts = row.counts(None);
         self.rows.remove(&number);
         match self.names.remove(&number) {
             Some(info) => self.fold(&info, counts),
@@ -85,7 +85,7 @@ impl Threads {
         let live: i128 = self
             .rows
             .values()
-            .map(|row| i128::from(row.counts(true).live()))
+            .map(|row| i128::from(row.counts(None).live()))
             .sum();
         !self.rows.is_empty() && live == 0
     }
@@ -106,7 +106,7 @@ impl Threads {
         };
         let unresolved = Arc::new((kernel.reserved)(site::UNRESOLVED));
         for (number, row) in &self.rows {
-            let counts = row.counts(true);
+            let counts = row.counts(None);
             match self.names.get(number) {
                 Some(info) => add(info, counts),
                 None if *number < site::RESERVED => add(&Arc::new((kernel.reserved)(*number)), counts),

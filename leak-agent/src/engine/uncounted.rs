@@ -46,6 +46,7 @@ impl Uncounted {
                 points_emulated: 0,
                 counts,
                 exact: false,
+                books: None,
                 sites: vec![SiteSnapshot {
                     info: SiteInfo {
                         id: "proc".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
 use super::{
-    Agent, Build, Hop, MapFill, ModeName, ProbePrice, Process, Report, Runtime, Site, State, VERSION,
+    Agent, Books, Build, Hop, MapFill, ModeName, ProbePrice, Process, Report, Runtime, Site, State, VERSION,
 };
 use crate::engine::snapshot::{
     Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
@@ -52,11 +52,15 @@ fn process(process: &ProcessSnapshot, boot_unix: Duration) -> Process {
         comm: process.comm.clone(),
         exe: process.exe.clone(),
         alive: process.alive,
-        runtimes: process.runtimes.iter().map(runtime).collect(),
+        runtimes: process
+            .runtimes
+            .iter()
+            .map(|each| runtime(each, boot_unix))
+            .collect(),
     }
 }
 
-fn runtime(runtime: &RuntimeSnapshot) -> Runtime {
+fn runtime(runtime: &RuntimeSnapshot, boot_unix: Duration) -> Runtime {
     let mut repaired = false;
     let mut sites: Vec<Site> = runtime
         .sites
@@ -106,6 +110,13 @@ fn runtime(runtime: &RuntimeSnapshot) -> Runtime {
         finished: sum.finished,
         baseline: sum.baseline,
         exact: runtime.exact && doubt.is_none(),
+        books: runtime.books.map(|books| Books {
+            agreed_at: books.agreed_at.map(|at| unix_seconds(boot_unix, at)),
+            drift: books.drift,
+            checks: books.checks,
+            repairs: books.repairs,
+            retained: books.retained,
+        }),
         sites,
     }
 }

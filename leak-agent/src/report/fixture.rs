@@ -2,7 +2,7 @@
 
 use super::{AgentFacts, HopFacts, MapFacts, PriceFacts, Readiness, Report};
 use crate::engine::snapshot::{
-    Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
+    BooksSnapshot, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
 };
 use crate::source::{SiteInfo, thread, tokio};
 use crate::types::{BootTime, ProcessKey, Runtime};
@@ -57,6 +57,13 @@ pub(crate) fn runtime(runtime: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnap
         points_emulated: 3,
         counts,
         exact: true,
+        books: Some(BooksSnapshot {
+            agreed_at: Some(BootTime(7)),
+            drift: Some(-1),
+            checks: 3,
+            repairs: 1,
+            retained: Some(2),
+        }),
         sites,
     }
 }

@@ -84,8 +84,26 @@ pub struct Runtime {
     pub baseline: u64,
     /// Whether `live` is exact. If not, `baseline` (and with it `live`) is a lower bound.
     pub exact: bool,
+    /// How the counts stand to the runtime's own books in the process's memory; null = they are not read.
+    pub books: Option<Books>,
     /// Its spawn sites, by live count, largest first.
     pub sites: Vec<Site>,
+}
+
+/// What the comparison with a runtime's own books came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Books {
+    /// When our counts and the books last agreed: Unix time, seconds; null = they did not yet.
+    pub agreed_at: Option<f64>,
+    /// Our live count minus that of the books, at the last comparison and before it was corrected; null = they could not
+    /// be compared yet.
+    pub drift: Option<i64>,
+    /// Comparisons made.
+    pub checks: u64,
+    /// Comparisons after which our counts were corrected.
+    pub repairs: u64,
+    /// Tasks that ended but whose memory is still held by somebody (a join handle, as a rule), at most; null = not known.
+    pub retained: Option<u64>,
 }
 
 /// One spawn site in one process.

@@ -46,6 +46,7 @@ fn snapshot_of(sites: &[(Counts, bool)]) -> Snapshot {
                 points_emulated: 2,
                 counts: sum,
                 exact: true,
+                books: None,
                 sites: sites
                     .iter()
                     .enumerate()

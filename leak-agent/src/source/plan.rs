@@ -89,6 +89,8 @@ pub struct PlannedSite {
     pub number: u64,
     /// What people are shown.
     pub info: SiteInfo,
+    /// The runtime keeps its tasks in lists that its books lead to.
+    pub listed: bool,
 }
 
 /// What people are shown of a spawn site.

@@ -106,6 +106,16 @@ catalogue! {
         "Tasks that were alive when the agent began to count in this process.";
     RUNTIME_EXACT = Gauge "leak_agent_runtime_exact" ["pid", "comm", "exe", "runtime"]
         "1 if the number of live tasks is exact, 0 if it is a lower bound.";
+    DRIFT = Gauge "leak_agent_drift_tasks" ["pid", "comm", "exe", "runtime"]
+        "Live tasks as counted by the agent minus those in the runtime's own books, when last compared; absent until then.";
+    BOOKS_AGREED = Gauge "leak_agent_books_agreed_timestamp_seconds" Seconds ["pid", "comm", "exe", "runtime"]
+        "Unix time at which the agent's counts and the runtime's own books last agreed; absent until then.";
+    BOOKS_CHECKS = Counter "leak_agent_books_checks_total" ["pid", "comm", "exe", "runtime"]
+        "Comparisons of the agent's counts with the runtime's own books.";
+    BOOKS_REPAIRS = Counter "leak_agent_books_repairs_total" ["pid", "comm", "exe", "runtime"]
+        "Comparisons after which the agent's counts were corrected.";
+    TASKS_RETAINED = Gauge "leak_agent_tasks_retained" ["pid", "comm", "exe", "runtime"]
+        "Tasks that ended but whose memory is still held by somebody, at most; absent where it is not known.";
     RUNTIME_STATE = Gauge "leak_agent_runtime_state" ["pid", "comm", "exe", "runtime", "state"]
         "1 for the state in which the runtime is followed (followed, partial, unsupported), 0 for the others.";
     ATTACH_POINTS = Gauge "leak_agent_attach_points" ["pid", "comm", "exe", "runtime", "emulated"]

@@ -1,5 +1,6 @@
 //! A report as families of series, with bounded cardinality.
 
+use super::books::BookFamilies;
 use super::catalogue as names;
 use super::family::Family;
 use crate::config::MetricsConfig;
@@ -57,6 +58,7 @@ struct Tasks {
     finished: Family,
     baseline: Family,
     exact: Family,
+    books: BookFamilies,
     state: Family,
     points: Family,
     start: Family,
@@ -74,6 +76,7 @@ impl Tasks {
             finished: Family::new(names::TASKS_FINISHED),
             baseline: Family::new(names::TASKS_BASELINE),
             exact: Family::new(names::RUNTIME_EXACT),
+            books: BookFamilies::new(),
             state: Family::new(names::RUNTIME_STATE),
             points: Family::new(names::ATTACH_POINTS),
             start: Family::new(names::PROCESS_START),
@@ -113,6 +116,9 @@ impl Tasks {
         self.finished.push(of, runtime.finished);
         self.baseline.push(of, runtime.baseline);
         self.exact.push(of, runtime.exact);
+        if let Some(books) = &runtime.books {
+            self.books.push(of, books);
+        }
         let emulated = runtime.points_emulated.min(runtime.points);
         self.points
             .push([pid, comm, exe, name, "true"], u64::from(emulated));
@@ -163,12 +169,9 @@ impl Tasks {
         processes.push([], folded_processes);
         let mut sites = Family::new(names::FOLDED_SITES);
         sites.push([], self.folded_sites);
-        vec![
-            self.live,
-            self.spawned,
-            self.finished,
-            self.baseline,
-            self.exact,
+        let mut families = vec![self.live, self.spawned, self.finished, self.baseline, self.exact];
+        families.extend(self.books.into_families());
+        families.extend([
             self.state,
             self.points,
             self.start,
@@ -177,7 +180,8 @@ impl Tasks {
             self.site_finished,
             processes,
             sites,
-        ]
+        ]);
+        families
     }
 }
 

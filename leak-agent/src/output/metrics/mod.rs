@@ -1,5 +1,6 @@
 //! Metrics: a report as families of series, in the text formats of Prometheus and OpenMetrics.
 
+mod books;
 mod catalogue;
 mod collect;
 mod family;

@@ -6,7 +6,7 @@ use super::finish::{Coverage, Finishes};
 use super::scan::{Scan, Wanted};
 use super::spawn::{Spawns, Which};
 use super::version::{Traces, Version};
-use super::vtable::{self, TaskVtable};
+use super::vtable::{self, Class, TaskVtable};
 use super::{RUNTIME, finish, names, reference, spawn};
 use crate::elf::{Bounds, Elf, Functions, Image, Pointers, function_symbols};
 use crate::source::{Books, Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role};
@@ -307,6 +307,7 @@ impl<'a> Planner<'a> {
             .map(|((vtable, info), _)| PlannedSite {
                 number: vtable.vaddr.0,
                 info,
+                listed: vtable.class() != Class::Blocking,
             })
             .collect();
         Inspection::Plan(HookPlan {

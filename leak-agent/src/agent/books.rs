@@ -1,0 +1,140 @@
+//! The thread that reads the runtimes' own books in the memory of processes: for what was alive before the probes, and
+//! later, again and again, for whether our counts still agree.
+
+mod session;
+
+use super::message::Message;
+use crate::bpf::maps::Totals;
+use crate::discovery::AttachmentKey;
+use crate::source::HookPlan;
+use crate::sys::clock;
+use crate::types::{BootTime, PlanId, ProcessKey};
+use session::Session;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::time::Duration;
+
+/// Processes whose books are read, at most; further ones wait for one to end.
+const SESSIONS_MAX: usize = 4096;
+
+/// What the thread is asked for.
+pub(super) enum Request {
+    /// Read the books of this plan's file in this process, and go on doing so.
+    Follow {
+        process: ProcessKey,
+        plan: PlanId,
+        attachment: AttachmentKey,
+        hooks: Arc<HookPlan>,
+    },
+    /// The file is no longer used there.
+    Unfollow { process: ProcessKey, plan: PlanId },
+    /// The process has ended, or runs another image.
+    Forget { process: ProcessKey },
+}
+
+/// Starts the thread; it ends when the returned sender is dropped. `every` = how often agreed books are compared again.
+///
+/// # Errors
+///
+/// No thread could be started.
+pub(super) fn spawn(
+    totals: Arc<Totals>,
+    every: Duration,
+    inbox: SyncSender<Message>,
+) -> io::Result<Sender<Request>> {
+    let (sender, requests) = channel();
+    // Nobody waits for it at the end: it holds nothing in the kernel.
+    std::thread::Builder::new()
+        .name("books".to_owned())
+        .spawn(move || {
+            let books = Reader {
+                totals,
+                every,
+                inbox,
+                sessions: BTreeMap::new(),
+            };
+            books.serve(&requests);
+        })?;
+    Ok(sender)
+}
+
+struct Reader {
+    totals: Arc<Totals>,
+    every: Duration,
+    inbox: SyncSender<Message>,
+    sessions: BTreeMap<(ProcessKey, PlanId), Session>,
+}
+
+impl Reader {
+    fn serve(mut self, requests: &Receiver<Request>) {
+        loop {
+            let now = clock::now();
+            let due = self.sessions.iter().min_by_key(|(_, session)| session.due());
+            let due = due.map(|(key, session)| (*key, session.due()));
+            let wait = due.map_or(Duration::from_secs(3600), |(_, due)| due.since(now));
+            match requests.recv_timeout(wait) {
+                Ok(request) => self.take(request),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some((key, due)) = due
+                        && due <= clock::now()
+                        && !self.step(key)
+                    {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Follow {
+                process,
+                plan,
+                attachment,
+                hooks,
+            } => {
+                if self.sessions.len() < SESSIONS_MAX
+                    && let Some(session) = Session::new(process, plan, attachment.file, hooks, clock::now())
+                {
+                    self.sessions.insert((process, plan), session);
+                }
+            }
+            Request::Unfollow { process, plan } => {
+                self.sessions.remove(&(process, plan));
+            }
+            Request::Forget { process } => {
+                self.sessions.retain(|(key, _), _| *key != process);
+            }
+        }
+    }
+
+    /// One piece of work; `false` = nobody listens any more.
+    fn step(&mut self, key: (ProcessKey, PlanId)) -> bool {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return true;
+        };
+        match session.step(&self.totals, self.every) {
+            session::Step::Told(facts) => {
+                let (process, plan) = key;
+                self.inbox.send(Message::Booked(process, plan, facts)).is_ok()
+            }
+            session::Step::Quiet => true,
+            session::Step::Over => {
+                self.sessions.remove(&key);
+                true
+            }
+        }
+    }
+}
+
+/// `now` and a while.
+fn later(now: BootTime, wait: Duration) -> BootTime {
+    BootTime(
+        now.0
+            .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
+    )
+}

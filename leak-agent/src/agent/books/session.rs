@@ -1,0 +1,353 @@
+//! One file in one process: its books, read piece by piece, and what follows from them.
+
+use super::later;
+use crate::bpf::maps::Totals;
+use crate::discovery::{FileKey, bias};
+use crate::engine::BookFacts;
+use crate::engine::merge::{Baseline, Keeps, Merge, SiteCounts};
+use crate::source::books::{BooksError, Budget, Found};
+use crate::source::{HookPlan, ProcessBooks};
+use crate::sys::clock;
+use crate::sys::memory::{MemoryError, RemoteMemory};
+use crate::sys::present::PrivateMemory;
+use crate::sys::proc::ProcessId;
+use crate::types::{BootTime, PlanId, ProcessKey};
+use leak_agent_common::key::SiteKey;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two walks through the same lists while the baseline is not known: longer than a thread waits for its turn, so
+/// that a task between its probe and its list is not there twice.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Walks in a row; what is not known then, more walks would not tell.
+const WALKS: u32 = 40;
+/// Before books that could not be found, or did not prove themselves, are tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Reading the same books takes at most this share of the thread's time: one part in so many.
+const SHARE: u32 = 100;
+/// Readings of the runtimes' counters after each walk.
+const COUNTINGS: u32 = 4;
+/// Readings of the counters when books that agreed are compared again.
+const COMPARISONS: u32 = 12;
+
+pub(super) struct Session {
+    process: ProcessKey,
+    plan: PlanId,
+    file: FileKey,
+    hooks: Arc<HookPlan>,
+    keeps: HashMap<u64, Keeps>,
+    open: Option<Open>,
+    due: BootTime,
+    walks: u32,
+    /// Attempts in a row that left something unknown.
+    failed: u32,
+    /// Time spent on the present attempt.
+    spent: Duration,
+    merge: Merge,
+    keys: Vec<SiteKey>,
+    facts: BookFacts,
+}
+
+struct Open {
+    memory: RemoteMemory,
+    books: Box<dyn ProcessBooks>,
+    /// What the last search came to.
+    found: Found,
+    /// That search came after the walks, and found nothing that they had not seen.
+    confirmed: bool,
+}
+
+/// What became of a piece of work.
+pub(super) enum Step {
+    /// There is something new to say.
+    Told(BookFacts),
+    /// Nothing new.
+    Quiet,
+    /// The process is gone.
+    Over,
+}
+
+/// Why a piece of work was not done.
+enum Trouble {
+    Gone,
+    Told(String),
+}
+
+impl From<BooksError> for Trouble {
+    fn from(error: BooksError) -> Self {
+        match error {
+            BooksError::Memory(error) => error.into(),
+        }
+    }
+}
+
+impl From<MemoryError> for Trouble {
+    fn from(error: MemoryError) -> Self {
+        match error {
+            MemoryError::Gone { .. } => Self::Gone,
+            error => Self::Told(error.to_string()),
+        }
+    }
+}
+
+impl Session {
+    /// `None` = the plan's runtime has no books that are known.
+    pub(super) fn new(
+        process: ProcessKey,
+        plan: PlanId,
+        file: FileKey,
+        hooks: Arc<HookPlan>,
+        now: BootTime,
+    ) -> Option<Self> {
+        hooks.books.as_ref()?;
+        let keeps = hooks.sites.iter().map(|site| {
+            let keeps = match (site.listed, site.info.system) {
+                (true, _) => Keeps::Lists,
+                (false, true) => Keeps::Itself,
+                (false, false) => Keeps::Nothing,
+            };
+            (site.number, keeps)
+        });
+        Some(Self {
+            process,
+            plan,
+            file,
+            keeps: keeps.collect(),
+            hooks,
+            open: None,
+            due: now,
+            walks: 0,
+            failed: 0,
+            spent: Duration::ZERO,
+            merge: Merge::default(),
+            keys: Vec::new(),
+            facts: BookFacts::default(),
+        })
+    }
+
+    pub(super) fn due(&self) -> BootTime {
+        self.due
+    }
+
+    /// Does one piece of work: opens and searches the memory, or walks once, or compares once.
+    pub(super) fn step(&mut self, totals: &Totals, every: Duration) -> Step {
+        let begin = clock::now();
+        let worked = self.work(totals);
+        let end = clock::now();
+        self.spent += end.since(begin);
+        match worked {
+            Ok(false) => {
+                self.due = later(end, PAUSE);
+                return Step::Quiet;
+            }
+            Ok(true) => {}
+            Err(Trouble::Gone) => return Step::Over,
+            Err(Trouble::Told(reason)) => {
+                self.open = None;
+                self.restart();
+                if self.facts.agreed_at.is_none() {
+                    self.facts.baseline.doubt = Some(reason);
+                }
+                self.failed += 1;
+            }
+        }
+        let soon = AGAIN.saturating_mul(1 << self.failed.clamp(1, 16) >> 1);
+        let wait = if self.failed > 0 { every.min(soon) } else { every };
+        self.due = later(end, wait.max(self.spent.saturating_mul(SHARE)));
+        self.spent = Duration::ZERO;
+        Step::Told(self.facts.clone())
+    }
+
+    fn restart(&mut self) {
+        self.walks = 0;
+        self.merge = Merge::default();
+    }
+
+    /// `true` = all that can be known now is known.
+    fn work(&mut self, totals: &Totals) -> Result<bool, Trouble> {
+        if self.open.is_none() {
+            self.search()?;
+            return Ok(false);
+        }
+        if self.facts.agreed_at.is_some() && self.walks == 0 && self.agrees(totals)? {
+            return Ok(true);
+        }
+        self.walk(totals)?;
+        let mut baseline = self.merge.baseline();
+        if !baseline.is_exact() && self.walks < WALKS {
+            return Ok(false);
+        }
+        // A runtime that came after the first search is in no walk so far.
+        if !self.confirm()? {
+            return Ok(false);
+        }
+        if let Some(open) = &self.open {
+            let incomplete = || "there was more memory than is searched".to_owned();
+            let unfound = open.found.refused.first().cloned();
+            let unfound = unfound.or_else(|| (!open.found.complete).then(incomplete));
+            baseline.doubt = baseline.doubt.or(unfound);
+        }
+        self.conclude(baseline);
+        Ok(true)
+    }
+
+    /// Searches once more after the walks; `true` = the walk after that was made, too, and nothing was new.
+    fn confirm(&mut self) -> Result<bool, Trouble> {
+        let Some(open) = &mut self.open else {
+            return Ok(true);
+        };
+        if open.confirmed {
+            return Ok(true);
+        }
+        let private = PrivateMemory::of(&open.memory)?;
+        let found = open
+            .books
+            .find(&open.memory, &private.ranges, &[], &Budget::default())?;
+        let known = found.groups.iter().all(|group| open.found.groups.contains(group));
+        open.found = found;
+        open.confirmed = known;
+        if !known {
+            self.restart();
+        }
+        Ok(false)
+    }
+
+    /// Opens the memory and looks for the books, anew.
+    fn search(&mut self) -> Result<(), Trouble> {
+        self.restart();
+        let memory = RemoteMemory::open(&ProcessId::of(&self.process))?;
+        let (Some(books), Some(point)) = (&self.hooks.books, self.hooks.points.first()) else {
+            return Err(Trouble::Told("the runtime's books are not known".to_owned()));
+        };
+        let bias = bias(memory.directory(), &self.file, point)
+            .map_err(|error| Trouble::Told(error.to_string()))?
+            .ok_or_else(|| Trouble::Told("the file is not found in the process's memory".to_owned()))?;
+        let mut books = books.open(bias);
+        let private = PrivateMemory::of(&memory)?;
+        let found = books.find(&memory, &private.ranges, &[], &Budget::default())?;
+        self.open = Some(Open {
+            memory,
+            books,
+            found,
+            confirmed: false,
+        });
+        Ok(())
+    }
+
+    /// The rows of this plan that the kernel has of the process's newest image.
+    fn find_rows(&mut self, totals: &Totals) -> Result<(), Trouble> {
+        let reading = totals.read().map_err(|error| Trouble::Told(error.to_string()))?;
+        let mine = |key: &&SiteKey| key.process == self.process && key.plan == self.plan.0;
+        let keys: Vec<SiteKey> = reading
+            .rows
+            .iter()
+            .map(|(key, _)| key)
+            .filter(mine)
+            .copied()
+            .collect();
+        let newest = keys.iter().map(|key| key.exec_id).max();
+        self.keys = keys
+            .into_iter()
+            .filter(|key| Some(key.exec_id) == newest)
+            .collect();
+        Ok(())
+    }
+
+    fn read(&self, totals: &Totals) -> Result<SiteCounts, Trouble> {
+        let rows = totals
+            .of(&self.keys)
+            .map_err(|error| Trouble::Told(error.to_string()))?;
+        Ok(self.keys.iter().map(|key| key.site).zip(rows).collect())
+    }
+
+    fn walk(&mut self, totals: &Totals) -> Result<(), Trouble> {
+        self.walks += 1;
+        if self.walks == 1 {
+            self.find_rows(totals)?;
+        }
+        let before = self.read(totals)?;
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let listing = open.books.list(&open.memory, 0)?;
+        let soon = self.read(totals)?;
+        // A site without a row when this walk began has one by now if anything happened there.
+        self.find_rows(totals)?;
+        let mut after = self.read(totals)?;
+        after.extend(soon);
+        let keeps = &self.keeps;
+        self.merge
+            .walk(&before, &listing, &after, |site| kept(keeps, site));
+        self.facts.retained = listing.retained.complete.then_some(listing.retained.count);
+        self.count(totals, COUNTINGS)
+    }
+
+    fn count(&mut self, totals: &Totals, times: u32) -> Result<(), Trouble> {
+        for _ in 0..times {
+            let Some(open) = &mut self.open else {
+                return Ok(());
+            };
+            let counters = open.books.counters(&open.memory)?;
+            let after = self.read(totals)?;
+            let keeps = &self.keeps;
+            self.merge.count(&counters, &after, |site| kept(keeps, site));
+        }
+        Ok(())
+    }
+
+    /// Compares cheaply; `false` = the books do not agree, or only their lists can tell.
+    fn agrees(&mut self, totals: &Totals) -> Result<bool, Trouble> {
+        self.merge = Merge::default();
+        self.find_rows(totals)?;
+        self.count(totals, COMPARISONS)?;
+        let sum = self.merge.sum();
+        self.merge = Merge::default();
+        let same = sum == Some(self.facts.sum());
+        if same {
+            self.facts.checks += 1;
+            self.facts.agreed_at = Some(clock::now());
+            self.facts.drift = Some(0);
+            self.failed = 0;
+        } else {
+            // A runtime that came since is in no list that was found then.
+            self.search()?;
+        }
+        Ok(same)
+    }
+
+    /// Says what came out, and what it means for what was said before.
+    fn conclude(&mut self, baseline: Baseline) {
+        let now = clock::now();
+        self.facts.checks += 1;
+        let sum = baseline.sum();
+        let drift = self.facts.sum().saturating_sub(sum);
+        let first = self.facts.agreed_at.is_none();
+        if baseline.doubt.is_none() {
+            if !first {
+                self.facts.drift = Some(drift);
+                self.facts.repairs += u64::from(drift != 0);
+            } else {
+                self.facts.drift = Some(0);
+            }
+            self.facts.agreed_at = Some(now);
+            self.facts.baseline = baseline;
+            self.failed = 0;
+        } else {
+            if first {
+                self.facts.baseline = baseline;
+            }
+            self.failed += 1;
+            self.open = None; // to be searched anew
+        }
+        if let Some(open) = &mut self.open {
+            open.confirmed = false;
+        }
+        self.restart();
+    }
+}
+
+/// A site that the plan does not have is taken for one in a list.
+fn kept(keeps: &HashMap<u64, Keeps>, site: u64) -> Keeps {
+    keeps.get(&site).copied().unwrap_or(Keeps::Lists)
+}

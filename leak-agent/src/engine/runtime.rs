@@ -1,0 +1,299 @@
+//! One runtime in one process that plans follow: rows, baselines and plans → a snapshot.
+
+use super::books::BookFacts;
+use super::merge::Baseline;
+use super::plan::PlanFacts;
+use super::process::{Birth, Process};
+use super::snapshot::{BooksSnapshot, Counts, FollowState, RuntimeSnapshot, SiteSnapshot};
+use super::threads::sum;
+use crate::source::SiteInfo;
+use crate::types::{PlanId, Runtime};
+use leak_agent_common::key::site;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+/// Said when more ended than began: then no number of the runtime is called exact.
+const MORE_ENDS: &str = "more of its tasks ended than were seen to begin: not every spawn is seen";
+
+/// How far the tasks of one plan are known from the time before its probes.
+enum Before {
+    /// There were none.
+    Nothing,
+    /// The runtime's books told.
+    Books,
+    /// Not (wholly) known, and why.
+    Unknown(String),
+}
+
+impl Process {
+    pub(super) fn runtime(
+        &self,
+        followed: &[(PlanId, &PlanFacts)],
+        refused: Option<&(Runtime, String)>,
+        lost: Option<&str>,
+    ) -> Option<RuntimeSnapshot> {
+        let runtime = followed
+            .first()
+            .map(|(_, facts)| facts.runtime)
+            .or(refused.map(|(runtime, _)| *runtime))?;
+        let mut reasons: Vec<String> = refused.map(|(_, reason)| reason.clone()).into_iter().collect();
+        reasons.extend(lost.map(ToOwned::to_owned));
+        let mut exact = refused.is_none() && lost.is_none();
+        let mut sites = BTreeMap::new();
+        for (plan, facts) in followed {
+            reasons.extend(facts.gaps.iter().take(3).cloned());
+            if facts.gaps.len() > 3 {
+                reasons.push(format!("and {} more gaps", facts.gaps.len() - 3));
+            }
+            let before = self.before(*plan, facts);
+            self.plan_sites(*plan, facts, &before, &mut sites);
+            exact &= facts.gaps.is_empty();
+            if let Before::Unknown(reason) = before {
+                exact = false;
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+        let partial = refused.is_some() || followed.iter().any(|(_, facts)| !facts.gaps.is_empty());
+        let mut sites: Vec<SiteSnapshot> = sites.into_values().collect();
+        sites.sort_by(|a, b| {
+            b.counts
+                .live()
+                .cmp(&a.counts.live())
+                .then_with(|| a.info.id.cmp(&b.info.id))
+        });
+        let versions: BTreeSet<&str> = followed
+            .iter()
+            .filter_map(|(_, facts)| facts.version.as_deref())
+            .collect();
+        let evidence: BTreeSet<&str> = followed
+            .iter()
+            .map(|(_, facts)| facts.evidence.as_str())
+            .collect();
+        Some(RuntimeSnapshot {
+            runtime,
+            state: match (followed.is_empty(), partial) {
+                (true, _) => FollowState::Unsupported,
+                (false, true) => FollowState::Partial,
+                (false, false) => FollowState::Followed,
+            },
+            reason: joined(reasons.iter().map(String::as_str), "; "),
+            version: joined(versions, ", "),
+            evidence: joined(evidence, ", "),
+            points: followed.iter().map(|(_, facts)| facts.points.0).sum(),
+            points_emulated: followed.iter().map(|(_, facts)| facts.points.1).sum(),
+            counts: total(&sites),
+            exact,
+            books: self.books_of(followed),
+            sites,
+        })
+    }
+
+    /// What is known of the time before the plan's points began to count.
+    fn before(&self, plan: PlanId, facts: &PlanFacts) -> Before {
+        let books = self.books.get(&plan).map(|book| &book.baseline);
+        let late = self.late(facts);
+        match (late, books) {
+            (_, Some(baseline)) if self.is_proven(plan, facts, baseline) => Before::Books,
+            (None, _) if self.surplus(plan) => Before::Unknown(MORE_ENDS.to_owned()),
+            (None, _) => Before::Nothing,
+            (
+                Some(late),
+                Some(Baseline {
+                    doubt: Some(doubt), ..
+                }),
+            ) => Before::Unknown(format!("{late}: its own books: {doubt}")),
+            (Some(late), Some(_)) => {
+                Before::Unknown(format!("{late}: its own books do not have all of them"))
+            }
+            (Some(late), None) => Before::Unknown(format!("{late} are counted only as they end")),
+        }
+    }
+
+    /// The books have no doubt, and what ended since does not contradict them. Of the runtime's own jobs nobody asks.
+    fn is_proven(&self, plan: PlanId, facts: &PlanFacts, baseline: &Baseline) -> bool {
+        let mut spare = baseline.elsewhere;
+        baseline.doubt.is_none()
+            && self
+                .rows
+                .iter()
+                .filter(|(key, _)| key.plan == plan.0)
+                .filter(|(key, _)| facts.sites.get(&key.site).is_none_or(|info| !info.system))
+                .all(|(key, row)| {
+                    let known = baseline.sites.get(&key.site).copied().unwrap_or(0);
+                    let missing = row.floor().saturating_sub(known);
+                    spare.checked_sub(missing).map(|rest| spare = rest).is_some()
+                })
+    }
+
+    /// Why tasks may have been alive before the plan's points began to count; `None`: nothing was.
+    fn late(&self, facts: &PlanFacts) -> Option<String> {
+        let since = match self.birth {
+            Birth::Execed { at } => at,
+            Birth::Forked { at, inherited: false } => at,
+            Birth::Forked { inherited: true, .. } => {
+                return Some("forked without exec: what its parent's tasks left in its memory".to_owned());
+            }
+            Birth::Unseen => {
+                return Some("ran before its probes were attached: tasks alive then".to_owned());
+            }
+        };
+        (since < facts.armed_at).then(|| {
+            format!(
+                "started {} ms before its probes were attached: tasks alive then",
+                facts.armed_at.since(since).as_millis()
+            )
+        })
+    }
+
+    /// Whether more tasks of some site ended than began, though all were to be seen.
+    fn surplus(&self, plan: PlanId) -> bool {
+        self.rows
+            .iter()
+            .any(|(key, row)| key.plan == plan.0 && row.floor() != 0)
+    }
+
+    fn plan_sites(
+        &self,
+        plan: PlanId,
+        facts: &PlanFacts,
+        before: &Before,
+        sites: &mut BTreeMap<String, SiteSnapshot>,
+    ) {
+        let books = match before {
+            Before::Nothing => None,
+            Before::Books | Before::Unknown(_) => self.books.get(&plan).map(|book| &book.baseline),
+        };
+        let known = |number: u64| {
+            let told = books.and_then(|baseline| baseline.sites.get(&number));
+            told.copied().unwrap_or(0)
+        };
+        let mut seen = BTreeSet::new();
+        for (key, row) in &self.rows {
+            let folded = key.plan == 0 && key.site == site::OTHER && key.runtime == facts.runtime.wire;
+            if key.plan != plan.0 && !folded {
+                continue;
+            }
+            seen.insert(key.site);
+            let nothing = matches!(before, Before::Nothing);
+            let counts = row.counts((!nothing).then(|| known(key.site)));
+            match facts.sites.get(&key.site) {
+                Some(info) => add(sites, info, counts),
+                None if key.site == site::OTHER => add(sites, &FOLDED, counts),
+                None => add(sites, &FOREIGN, counts),
+            }
+        }
+        let Some(baseline) = books else {
+            return;
+        };
+        for (number, alive) in baseline.sites.iter().filter(|(number, _)| !seen.contains(number)) {
+            add(
+                sites,
+                facts.sites.get(number).map_or(&*FOREIGN, |info| &**info),
+                alive_before(*alive),
+            );
+        }
+        // What rows show to have been there is no longer elsewhere.
+        let shown: u64 = self
+            .rows
+            .iter()
+            .filter(|(key, _)| key.plan == plan.0)
+            .filter(|(key, _)| facts.sites.get(&key.site).is_none_or(|info| !info.system))
+            .map(|(key, row)| row.floor().saturating_sub(known(key.site)))
+            .sum();
+        let elsewhere = baseline.elsewhere.saturating_sub(shown);
+        if elsewhere > 0 {
+            add(sites, &ELSEWHERE, alive_before(elsewhere));
+        }
+    }
+
+    /// What the books of all plans say together.
+    fn books_of(&self, followed: &[(PlanId, &PlanFacts)]) -> Option<BooksSnapshot> {
+        let books: Vec<&BookFacts> = followed
+            .iter()
+            .filter_map(|(plan, _)| self.books.get(plan))
+            .collect();
+        if books.is_empty() {
+            return None;
+        }
+        let all = |value: fn(&BookFacts) -> Option<u64>| {
+            books
+                .iter()
+                .try_fold(0_u64, |sum, book| Some(sum.saturating_add(value(book)?)))
+        };
+        Some(BooksSnapshot {
+            agreed_at: books.iter().map(|book| book.agreed_at).min().flatten(),
+            drift: books
+                .iter()
+                .try_fold(0_i64, |sum, book| Some(sum.saturating_add(book.drift?))),
+            checks: books.iter().map(|book| book.checks).sum(),
+            repairs: books.iter().map(|book| book.repairs).sum(),
+            retained: all(|book| book.retained),
+        })
+    }
+}
+
+fn alive_before(baseline: u64) -> Counts {
+    Counts {
+        baseline,
+        ..Counts::default()
+    }
+}
+
+fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Counts) {
+    let site = sites.entry(info.id.clone()).or_insert_with(|| SiteSnapshot {
+        info: info.clone(),
+        counts: Counts::default(),
+    });
+    site.counts = sum(site.counts, counts);
+}
+
+/// Sum over the sites that are not the runtime's own.
+pub(super) fn total(sites: &[SiteSnapshot]) -> Counts {
+    sites
+        .iter()
+        .filter(|site| !site.info.system)
+        .fold(Counts::default(), |all, site| sum(all, site.counts))
+}
+
+fn joined<'a>(texts: impl IntoIterator<Item = &'a str>, separator: &str) -> Option<String> {
+    let texts: Vec<&str> = texts.into_iter().collect();
+    (!texts.is_empty()).then(|| texts.join(separator))
+}
+
+/// The sites for which there was no room.
+static FOLDED: LazyLock<SiteInfo> = LazyLock::new(|| {
+    special(
+        "~other",
+        "no room for more sites in the kernel's map: --max-sites makes it larger",
+    )
+});
+
+/// Counts whose site the plan does not know.
+static FOREIGN: LazyLock<SiteInfo> = LazyLock::new(|| {
+    special(
+        "~unknown",
+        "the process's memory named a site that its file does not have",
+    )
+});
+
+/// Tasks from before the probes whose site is not known.
+static ELSEWHERE: LazyLock<SiteInfo> = LazyLock::new(|| {
+    special(
+        "~before",
+        "alive before the probes; the runtime's books were too busy to tell at which of the sites",
+    )
+});
+
+fn special(name: &str, note: &str) -> SiteInfo {
+    SiteInfo {
+        id: name.to_owned(),
+        name: name.to_owned(),
+        location: None,
+        kind: "folded",
+        system: false,
+        ambiguous: false,
+        note: Some(note.to_owned()),
+    }
+}

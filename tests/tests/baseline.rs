@@ -1,0 +1,150 @@
+//! Programs that ran before the agent came: what was alive then is read from the runtime's own books, while tasks come
+//! and go, and is exact from then on.
+
+use leak_agent_tests::compare::{describe, until_exact};
+use leak_agent_tests::programs::{Profile, TokioProbe};
+use leak_agent_tests::wait::until;
+use leak_agent_tests::{Agent, Target, privilege};
+use std::path::Path;
+use std::time::Duration;
+
+fn probe(tokio: &'static str, profile: Profile, stripped: bool) -> TokioProbe {
+    TokioProbe {
+        tokio,
+        profile,
+        stripped,
+    }
+}
+
+/// A program at rest, with tasks on two runtimes and on `LocalSet`s, and then everything ends under our eyes.
+fn parked_before_is_exact(probe: TokioProbe) {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = probe.path();
+    let mut target = Target::start(&path);
+    target.command("all 20");
+    let truth = target.command("park 300");
+    let agent = Agent::on(&[&path]);
+    let found = until_exact(&agent, target.pid(), "tokio", &truth);
+    assert_eq!(found.baseline, truth.live, "{}", describe(&found));
+    for command in ["all 10", "storm 20000", "release", "local-drop", "runtimes-drop"] {
+        let truth = target.command(command);
+        let found = until_exact(&agent, target.pid(), "tokio", &truth);
+        assert_eq!(
+            found.baseline + found.spawned,
+            truth.spawned - ended(&found, &truth),
+            "{}",
+            describe(&found)
+        );
+    }
+}
+
+/// Tasks that had ended before we came.
+fn ended(found: &leak_agent::report::Runtime, truth: &leak_agent_tests::truth::Truth) -> u64 {
+    truth.finished - found.finished
+}
+
+macro_rules! parked {
+    ($($name:ident = $tokio:literal $profile:ident $stripped:literal;)*) => {$(
+        /// See [`parked_before_is_exact`].
+        #[test]
+        fn $name() {
+            parked_before_is_exact(probe($tokio, Profile::$profile, $stripped));
+        }
+    )*};
+}
+
+parked! {
+    parked_tokio_154_is_exact = "154" Release false;
+    parked_tokio_154_fat_stripped_is_exact = "154" Fat true;
+    parked_tokio_147_stripped_is_exact = "147" Release true;
+    parked_tokio_138_is_exact = "138" Release false;
+}
+
+/// Attached in the middle of a storm on two threads: when it is over, not one task is missing or left.
+#[test]
+fn attached_in_a_storm_is_exact_when_it_is_over() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = probe("154", Profile::Release, false).path();
+    for wait in [0, 90, 200] {
+        let mut target = Target::start(&path);
+        target.command("park 300");
+        target.tell("storm 3000000");
+        std::thread::sleep(Duration::from_millis(wait));
+        let agent = Agent::on(&[&path]);
+        let truth = target.answer();
+        until_exact(&agent, target.pid(), "tokio", &truth);
+    }
+}
+
+/// Attached at any moment to a program that spawns and ends 20,000 tasks per second; several processes at once, each with
+/// its own moment.
+#[test]
+fn attached_at_random_moments_is_off_by_nothing() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = probe("154", Profile::Release, true).path();
+    let moments: u64 = std::env::var("LEAK_AGENT_MOMENTS").map_or(6, |text| text.parse().unwrap());
+    let mut done = 0;
+    while done < moments {
+        done += random_moments(&path, done);
+        println!("{done} of {moments} moments: 0 off");
+    }
+}
+
+fn random_moments(path: &Path, seed: u64) -> u64 {
+    let mut targets: Vec<Target> = (0..3).map(|_| Target::start(path)).collect();
+    for (index, target) in (0_u64..).zip(&mut targets) {
+        target.command(&format!("park {}", 40 + 17 * index));
+        target.command("hold 20000");
+    }
+    std::thread::sleep(Duration::from_micros(
+        (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 20_000,
+    ));
+    let agent = Agent::on(&[path]);
+    for target in &targets {
+        // Known to be exact while the load goes on, not only when it is over.
+        until("an exact count under load", || {
+            let found = agent.runtime(target.pid(), "tokio")?;
+            if found.exact {
+                Ok(())
+            } else {
+                Err(describe(&found))
+            }
+        });
+    }
+    for target in &mut targets {
+        let truth = target.command("stop");
+        until_exact(&agent, target.pid(), "tokio", &truth);
+    }
+    targets.len() as u64
+}
+
+/// Counts and books are compared again and again, and agree.
+#[test]
+fn books_are_compared_again_and_agree() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = probe("154", Profile::Release, false).path();
+    let exe = path.to_string_lossy().into_owned();
+    let agent = Agent::start(&["--reconcile", "200ms", "--exe", &exe]);
+    let mut target = Target::start(&path);
+    let _holding = target.command("hold 2000");
+    until("ten comparisons", || {
+        let found = agent.runtime(target.pid(), "tokio")?;
+        let books = found.books.clone().ok_or("no books")?;
+        assert!(books.drift.unwrap_or(0) == 0 && books.repairs == 0, "{books:?}");
+        if books.checks >= 10 && books.agreed_at.is_some() {
+            Ok(())
+        } else {
+            Err(format!("{books:?}"))
+        }
+    });
+    let truth = target.command("stop");
+    until_exact(&agent, target.pid(), "tokio", &truth);
+}
