@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const WALKS: u32 = 40;
 /// Before books that could not be found, or did not prove themselves, are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Searches in a row that may find runtimes that the one before did not find.
+const SEARCHES: u32 = 4;
 /// Reading the same books takes at most this share of the thread's time: one part in so many.
 const SHARE: u32 = 100;
 /// Readings of the runtimes' counters after each walk.
@@ -54,6 +56,8 @@ struct Open {
     books: Box<dyn ProcessBooks>,
     /// What the last search came to.
     found: Found,
+    /// Searches that found something new, one after the other.
+    restless: u32,
     /// That search came after the walks, and found nothing that they had not seen.
     confirmed: bool,
 }
@@ -200,6 +204,9 @@ impl Session {
         if open.confirmed {
             return Ok(true);
         }
+        if open.restless >= SEARCHES {
+            return Err(Trouble::Told("runtimes come and go while it is read".to_owned()));
+        }
         let private = PrivateMemory::of(&open.memory)?;
         let found = open
             .books
@@ -207,7 +214,10 @@ impl Session {
         let known = found.groups.iter().all(|group| open.found.groups.contains(group));
         open.found = found;
         open.confirmed = known;
-        if !known {
+        if known {
+            open.restless = 0;
+        } else {
+            open.restless += 1;
             self.restart();
         }
         Ok(false)
@@ -230,6 +240,7 @@ impl Session {
             memory,
             books,
             found,
+            restless: 0,
             confirmed: false,
         });
         Ok(())
