@@ -420,7 +420,10 @@ impl Follower {
         let inspections = self.discovery.counters().inspections;
         if at_rest && self.trimmed_after != Some(inspections) {
             self.trimmed_after = Some(inspections);
-            heap::give_back();
+            // Some 50 ms after large executables: not on this thread. Without a thread it waits for the next inspection.
+            let _ = std::thread::Builder::new()
+                .name("trim".to_owned())
+                .spawn(heap::give_back);
         }
         self.engine.snapshot(clock::now())
     }

@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn checksum_is_that_of_the_standard() {
         let folder = scratch("checksum");
-        let path = folder.join("digits");
+        let path = folder.0.join("digits");
         fs::write(&path, "123456789").unwrap();
         assert_eq!(checksum(&File::open(path).unwrap()).unwrap(), 0xcbf4_3926);
     }
@@ -303,17 +303,27 @@ mod tests {
         assert_eq!(under("/"), Path::new("/top"));
     }
 
-    fn scratch(name: &str) -> PathBuf {
+    /// A folder that goes with the test.
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn scratch(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("leak-agent-debug-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
-        path
+        Scratch(path)
     }
 
     /// A pipe, a device and a folder are not opened, a link does not lead out of the root, a file is not tried twice.
     #[test]
     fn only_regular_files_of_the_root_are_opened() {
-        let top = scratch("open");
+        let scratch = scratch("open");
+        let top = &scratch.0;
         let root = top.join("root");
         fs::create_dir_all(root.join("folder")).unwrap();
         fs::write(top.join("outside"), "x").unwrap();
@@ -334,10 +344,11 @@ mod tests {
     /// This test program has a build id: a file under that name is asked for its own.
     #[test]
     fn file_under_a_build_id_that_is_not_its_own_is_refused() {
-        let dir = scratch("build-id");
+        let scratch = scratch("build-id");
+        let dir = &scratch.0;
         let path = std::env::current_exe().unwrap();
         let program = File::open(&path).unwrap();
-        let files = DebugFiles::new(&dir, std::slice::from_ref(&dir));
+        let files = DebugFiles::new(dir, std::slice::from_ref(dir));
         let none = files.find(&program, &path, None);
         assert!(none.file.is_none() && none.refused.is_none(), "{none:?}");
 
