@@ -238,6 +238,7 @@ mod tests {
                 sites: Vec::new(),
                 gaps: Vec::new(),
                 evidence: "a test".to_owned(),
+                finish_is_early: false,
                 books: None,
             })
         }

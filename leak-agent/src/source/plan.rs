@@ -35,6 +35,8 @@ pub struct HookPlan {
     pub gaps: Vec<Gap>,
     /// How the points were found, for people: "structure", "structure + 1 symbol".
     pub evidence: String,
+    /// The finish points lie just before the moment at which the runtime itself takes the task for ended.
+    pub finish_is_early: bool,
     /// How to read the runtime's own books in a process with this executable; `None` = it has none that are known.
     pub books: Option<Arc<dyn Books>>,
 }

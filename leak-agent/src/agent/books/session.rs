@@ -113,6 +113,7 @@ impl Session {
             };
             (site.number, keeps)
         });
+        let merge = Merge::new(hooks.finish_is_early);
         Some(Self {
             process,
             plan,
@@ -124,7 +125,7 @@ impl Session {
             walks: 0,
             failed: 0,
             spent: Duration::ZERO,
-            merge: Merge::default(),
+            merge,
             keys: Vec::new(),
             facts: BookFacts::default(),
         })
@@ -165,7 +166,7 @@ impl Session {
 
     fn restart(&mut self) {
         self.walks = 0;
-        self.merge = Merge::default();
+        self.merge = Merge::new(self.hooks.finish_is_early);
     }
 
     /// `true` = all that can be known now is known.
@@ -309,11 +310,11 @@ impl Session {
 
     /// Compares cheaply; `false` = the books do not agree, or only their lists can tell.
     fn agrees(&mut self, totals: &Totals) -> Result<bool, Trouble> {
-        self.merge = Merge::default();
+        self.merge = Merge::new(self.hooks.finish_is_early);
         self.find_rows(totals)?;
         self.count(totals, COMPARISONS)?;
         let sum = self.merge.sum();
-        self.merge = Merge::default();
+        self.merge = Merge::new(self.hooks.finish_is_early);
         let same = sum == Some(self.facts.sum());
         if same {
             self.facts.checks += 1;

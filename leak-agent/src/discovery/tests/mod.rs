@@ -29,6 +29,7 @@ fn plan() -> HookPlan {
         sites: Vec::new(),
         gaps: Vec::new(),
         evidence: "a mark at the end of the file".to_owned(),
+        finish_is_early: false,
         books: None,
     }
 }

@@ -316,6 +316,7 @@ impl<'a> Planner<'a> {
             points: points.into_values().collect(),
             sites,
             gaps,
+            finish_is_early: finishes.by_symbol,
             evidence: match (finishes.by_symbol, self.functions.bounds()) {
                 (false, Bounds::UnwindTables) => "structure".to_owned(),
                 (true, Bounds::UnwindTables) => "structure + 1 symbol".to_owned(),
