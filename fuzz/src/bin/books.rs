@@ -34,12 +34,14 @@ fuzz_target!(
         let [version, changes, rest @ ..] = bytes else { return };
         let version = VERSIONS[usize::from(*version) % VERSIONS.len()];
         let (changes, image) = rest.split_at((usize::from(*changes) * CHANGE).min(rest.len()));
+        let mut image = image.to_vec();
+        image.resize(image.len().next_multiple_of(4096), 0); // whole pages, as memory has them
+        let end = HEAP + image.len() as u64;
         let memory = Changing {
-            bytes: RefCell::new(image.to_vec()),
+            bytes: RefCell::new(image),
             changes: changes.to_vec(),
             reads: Cell::new(0),
         };
-        let end = HEAP + image.len() as u64;
         let vtables = TYPES.map(|(vaddr, trailer, id)| TaskVtable {
             vaddr: Vaddr(vaddr),
             slots: Vec::new(),

@@ -20,8 +20,8 @@ pub trait Books: Send + Sync + fmt::Debug {
 pub trait ProcessBooks: Send {
     /// Looks for the books, in addition to those found before: behind `hints` (addresses of task headers that probes have
     /// seen; may be empty), and by reading `ranges` once from beginning to end (the process's present private
-    /// memory; may be empty, then only the hints are followed). Costs about 1 ms per MiB of ranges and 0.5 µs per
-    /// task of books that are new.
+    /// memory; may be empty, then only the hints are followed). Costs about 1 ms per MiB of ranges. New books with many
+    /// tasks are only begun to be walked: [`Self::list`] does the rest.
     ///
     /// # Errors
     ///
@@ -35,7 +35,8 @@ pub trait ProcessBooks: Send {
     ) -> Result<Found, BooksError>;
 
     /// What the books found so far count, each with one read. Books that count nothing are left out ([`Self::list`] walks
-    /// them), and so are those of a runtime that is gone. Costs some microseconds.
+    /// them), and so are those of a runtime that is gone, and those that turn out wrong. Costs some microseconds;
+    /// for books that were never walked to their end, a walk, once.
     ///
     /// # Errors
     ///
@@ -64,7 +65,7 @@ pub enum BooksError {
 pub struct Budget {
     /// Bytes that are read from beginning to end.
     pub bytes: u64,
-    /// Tasks that are walked through to see whether new books are right.
+    /// Tasks in new books: those that count more are refused.
     pub tasks: u64,
 }
 

@@ -39,6 +39,8 @@ pub(super) enum Broken {
     NotMapped,
     /// It leads to something that is no task of this list.
     Stranger,
+    /// Neighbours do not point at each other.
+    Disagree,
     /// Tasks were taken out faster than it could be followed.
     Moving,
     /// It comes back to a task that was seen.
@@ -52,6 +54,7 @@ impl Broken {
         match self {
             Self::NotMapped => "it leads to memory that is not there",
             Self::Stranger => "it leads to something that is no task of it",
+            Self::Disagree => "neighbours in it do not point at each other",
             Self::Moving => "it changes faster than it can be followed",
             Self::Cyclic => "it is a circle",
             Self::Endless => "it has no end",
@@ -85,7 +88,10 @@ pub(super) struct Chain {
     from: u64,
     /// The task at `at` was counted before the walk went back to it.
     again: bool,
-    trail: VecDeque<u64>,
+    /// Which task it was then: its memory may be another one's by now.
+    expected: Option<u64>,
+    /// Tasks behind the walk, with their ids.
+    trail: VecDeque<(u64, Option<u64>)>,
     /// Bytes to read of the next task.
     pub(super) len: usize,
     /// A task of an earlier moment, for recognising a circle (Brent's algorithm), by address and id.
@@ -94,9 +100,11 @@ pub(super) struct Chain {
     marks_apart: u64,
     pub(super) walked: u64,
     pub(super) ending: u64,
-    /// Neighbours that did not point at each other.
+    /// How often the walk went back.
     pub(super) disturbed: u64,
-    pub(super) sites: HashMap<Vaddr, u64>,
+    sites: HashMap<Vaddr, u64>,
+    /// Tasks of one site that came one after the other, not yet in `sites`.
+    run: (Vaddr, u64),
     pub(super) tasks: Vec<LiveTask>,
     /// The youngest task: where the walk ended.
     pub(super) youngest: u64,
@@ -127,6 +135,7 @@ impl Chain {
             at: 0,
             from: 0,
             again: false,
+            expected: None,
             trail: VecDeque::new(),
             len: 0,
             mark: (0, None),
@@ -136,6 +145,7 @@ impl Chain {
             ending: 0,
             disturbed: 0,
             sites: HashMap::new(),
+            run: (Vaddr(0), 0),
             tasks: Vec::new(),
             youngest: 0,
             restarts: 0,
@@ -143,6 +153,12 @@ impl Chain {
             last_loss: Broken::Moving,
             forgotten: 0,
         }
+    }
+
+    /// `walked` by site; a site may come twice.
+    pub(super) fn sites(&self) -> impl Iterator<Item = (Vaddr, u64)> {
+        let sites = self.sites.iter().map(|(site, live)| (*site, *live));
+        sites.chain(std::iter::once(self.run).filter(|(_, live)| *live > 0))
     }
 
     /// The list's ends were read.
@@ -171,28 +187,38 @@ impl Chain {
 
     /// The task at `at` was read; it is one of this list.
     pub(super) fn arrive(&mut self, seen: &Seen<'_>) {
+        if self.again && self.expected != seen.id {
+            self.go_back(Broken::Stranger);
+            return;
+        }
+        if !self.agrees(seen) {
+            // The one before was taken out meanwhile, or this one is another task by now.
+            self.go_back(Broken::Disagree);
+            return;
+        }
         let again = std::mem::take(&mut self.again);
         if !again {
             self.backs = 0;
             if self.came_round(seen) {
-                // Without ids, a task may have ended and another one begun at its place.
-                match seen.id {
-                    Some(_) => self.step = Step::Broken(Broken::Cyclic),
-                    None => self.lose(Broken::Cyclic),
-                }
+                // A circle is still one the next time. A walk that had to go back may have lost its way.
+                self.lose(Broken::Cyclic);
                 return;
-            }
-            if seen.next != self.from {
-                self.disturbed += 1;
             }
             if seen.header.state.complete() {
                 self.ending += 1;
             } else {
                 self.walked += 1;
-                *self.sites.entry(seen.header.kind.site).or_default() += 1;
+                if self.run.0 == seen.header.kind.site {
+                    self.run.1 += 1;
+                } else {
+                    let (site, live) = std::mem::replace(&mut self.run, (seen.header.kind.site, 1));
+                    if live > 0 {
+                        *self.sites.entry(site).or_default() += live;
+                    }
+                }
             }
         }
-        self.trail.push_back(self.at);
+        self.trail.push_back((self.at, seen.id));
         if self.trail.len() > TRAIL {
             self.trail.pop_front();
         }
@@ -213,16 +239,29 @@ impl Chain {
         }
     }
 
+    /// The next task may be taken from a copy that is some milliseconds old. Not where the walk has gone back: what led
+    /// it there was such a copy, or the program's haste.
+    pub(super) fn may_use_copies(&self) -> bool {
+        self.step == Step::Task && !self.again
+    }
+
+    /// Whether the task points back to the one that led to it.
+    pub(super) fn agrees(&self, seen: &Seen<'_>) -> bool {
+        self.from == 0 || seen.next == self.from
+    }
+
     /// What is at `at` is no task of this list, or no longer.
     pub(super) fn go_back(&mut self, why: Broken) {
-        if self.trail.back() == Some(&self.at) {
+        if self.trail.back().is_some_and(|(at, _)| *at == self.at) {
             self.trail.pop_back();
         }
         self.backs += 1;
+        self.disturbed += 1;
         match self.trail.pop_back().filter(|_| self.backs <= BACKS_MAX) {
-            Some(earlier) => {
+            Some((earlier, id)) => {
                 self.last_loss = why;
                 self.at = earlier;
+                self.expected = id;
                 self.from = 0;
                 self.again = true;
                 self.step = Step::Task;
@@ -245,6 +284,7 @@ impl Chain {
             shard: self.shard,
             restarts: self.restarts,
             last_loss: why,
+            disturbed: self.disturbed,
             forgotten: self.forgotten + self.tasks.len(),
             ..Self::from_oldest(self.oldest)
         };

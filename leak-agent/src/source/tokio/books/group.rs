@@ -16,6 +16,8 @@ const ATTEMPTS: u32 = 4;
 const REPEAT_MAX: u64 = 200_000;
 /// Tasks that a list without a counter may have.
 const UNCOUNTED_MAX: u64 = 4 << 20;
+/// Tasks of new books that are walked at once; the rest when they are first counted or listed.
+const QUICK: u64 = 4096;
 /// Tasks that one walk visits.
 const STEPS_MAX: u64 = 64 << 20;
 
@@ -60,6 +62,8 @@ pub(super) struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Right,
+    /// It has many tasks, and the first thousands of them are right.
+    Promising,
     /// It has no tasks: nothing speaks against it.
     Empty,
     /// Its lists are no longer where they were.
@@ -110,7 +114,7 @@ impl Known {
         };
         if !self.confirmed && counts.count > 0 {
             let limit = Budget::default().tasks;
-            if self.check(memory, reader, limit)? != Verdict::Right {
+            if self.check(memory, reader, limit, false)? != Verdict::Right {
                 return Ok(None);
             }
         }
@@ -167,12 +171,13 @@ impl Known {
     }
 
     /// Whether it is what it looks like: it is walked, and must have as many tasks as it counts. Costs a walk; of a list
-    /// in motion, up to four.
+    /// in motion, up to four. With `quick`, of many tasks only the first are looked at, and it is not confirmed yet.
     pub(super) fn check(
         &mut self,
         memory: &dyn Memory,
         reader: &HeaderReader<'_>,
         tasks: u64,
+        quick: bool,
     ) -> Result<Verdict, BooksError> {
         let mut verdict = Verdict::Empty;
         for _ in 0..ATTEMPTS {
@@ -182,18 +187,31 @@ impl Known {
                     "it counts more than the {tasks} tasks that are looked at to believe it"
                 )));
             }
-            let walked = self.walk(memory, reader, limits(before, 0))?;
+            let quick = quick && before.is_some_and(|before| before.count > QUICK);
+            let limits = match quick {
+                true => Limits {
+                    steps: QUICK,
+                    tasks: 0,
+                },
+                false => limits(before, 0),
+            };
+            let walked = self.walk(memory, reader, limits)?;
             let after = self.counts(memory)?;
             verdict = match (before, after) {
+                _ if quick && walked.is_cut_only() => Verdict::Promising,
                 _ if !self.exists(memory)? || left_over(&walked, before, after) => Verdict::Gone,
                 _ if walked.is_foreign() => Verdict::Foreign,
-                (Some(before), Some(after)) => counted(&walked, before, after),
+                (Some(before), Some(after)) => counted(&walked, before, after, self.confirmed),
                 _ => uncounted(&walked),
             };
             match verdict {
                 Verdict::Right => self.confirmed = true,
                 Verdict::Wrong(_) if !walked.is_hopeless() => continue,
-                Verdict::Wrong(_) | Verdict::Foreign | Verdict::Empty | Verdict::Gone => {}
+                Verdict::Wrong(_)
+                | Verdict::Promising
+                | Verdict::Foreign
+                | Verdict::Empty
+                | Verdict::Gone => {}
             }
             break;
         }
@@ -217,7 +235,7 @@ impl Known {
                 return Ok((None, Verdict::Gone));
             }
             let verdict = match (before, after) {
-                (Some(before), Some(after)) => counted(&walked, before, after),
+                (Some(before), Some(after)) => counted(&walked, before, after, self.confirmed),
                 _ => uncounted(&walked),
             };
             let quiet = match (before, after) {
@@ -272,7 +290,7 @@ fn limits(counts: Option<Counts>, tasks: usize) -> Limits {
 
 /// A walk against the counters around it. Of the tasks that were there before, at most those are missing that left
 /// meanwhile; at most those are there in addition that came.
-fn counted(walked: &Walked, before: Counts, after: Counts) -> Verdict {
+fn counted(walked: &Walked, before: Counts, after: Counts, confirmed: bool) -> Verdict {
     let (least, most) = match (before.added, after.added) {
         (Some(first), Some(last)) => {
             let Some(came) = last.checked_sub(first) else {
@@ -283,22 +301,19 @@ fn counted(walked: &Walked, before: Counts, after: Counts) -> Verdict {
             };
             (before.count.saturating_sub(left), before.count + came)
         }
-        // Without a count of spawns nobody knows how many came and left.
-        _ if before == after => (before.count, before.count),
+        // Without a count of spawns nobody knows how many came and left. To be believed it must fit once.
+        _ if before == after && !confirmed => (before.count, before.count),
         _ => {
             let slack = before.count.max(after.count) / 8 + 64;
             let (low, high) = (before.count.min(after.count), before.count.max(after.count));
             (low.saturating_sub(slack), high + slack)
         }
     };
-    let quiet = before == after;
+    let quiet = before == after && (before.added.is_some() || !confirmed);
     // A task is put into its list a moment before it is counted, and counted out a moment after it was taken out.
     let blur = if quiet { 0 } else { 64 };
     if let Some(trouble) = walked.trouble() {
         return Verdict::Wrong(trouble);
-    }
-    if quiet && walked.disturbed > 0 && walked.all() == before.count {
-        return Verdict::Wrong("neighbours in its lists do not point at each other".to_owned());
     }
     if walked.all() + blur < least || walked.all() > most + blur {
         return Verdict::Wrong(format!(

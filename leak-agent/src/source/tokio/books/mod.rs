@@ -10,6 +10,7 @@ mod group;
 mod header;
 mod layout;
 mod owned;
+mod pages;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -192,7 +193,7 @@ impl ProcessBooks for Open {
             match verdict {
                 Verdict::Gone => gone.push(*group),
                 Verdict::Wrong(reason) => refused.push(group.owner, &reason),
-                Verdict::Right | Verdict::Empty | Verdict::Foreign => {}
+                Verdict::Right | Verdict::Promising | Verdict::Empty | Verdict::Foreign => {}
             }
             let Some((group, walked)) = listed else { continue };
             listing.groups.push(group);
@@ -249,7 +250,7 @@ impl Open {
             if self.layouts.forms.is_empty() {
                 let place = Place::Tasks(tasks.clone());
                 found.push(Known::new(*owner, GroupKind::Unknown, place));
-            } else {
+            } else if in_a_list(memory, reader, *owner, tasks)? {
                 // Following the links would show one of several lists, and nobody could tell.
                 refused.push(*owner, "tasks say that they are in them, and they were not found");
             }
@@ -353,8 +354,8 @@ impl Open {
             return Ok(());
         }
         let counted = candidate.counts(memory)?.map_or(0, |counts| counts.count);
-        match candidate.check(memory, reader, *tasks_left)? {
-            Verdict::Right => {
+        match candidate.check(memory, reader, *tasks_left, true)? {
+            Verdict::Right | Verdict::Promising => {
                 *tasks_left = tasks_left.saturating_sub(counted);
                 self.groups.insert(group, candidate);
             }
@@ -439,6 +440,27 @@ impl Known {
             _ => false,
         }
     }
+}
+
+/// Whether one of these tasks has neighbours. One that is alone may be the remains of a task.
+fn in_a_list(
+    memory: &dyn Memory,
+    reader: &HeaderReader<'_>,
+    owner: u64,
+    tasks: &[u64],
+) -> Result<bool, BooksError> {
+    for task in tasks {
+        let place = Place::Tasks(vec![*task]);
+        let limits = Limits {
+            steps: Budget::default().tasks,
+            tasks: 0,
+        };
+        let walked = Known::new(owner, GroupKind::Unknown, place).walk(memory, reader, limits)?;
+        if walked.ends.is_some_and(|(oldest, youngest)| oldest != youngest) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether one of its lists begins with a task of this file that says it is of this group.

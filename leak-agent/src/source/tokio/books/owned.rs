@@ -12,7 +12,7 @@ use crate::sys::memory::{Batch, Memory};
 /// How many lists tokio makes: four per thread, rounded up to a power of two, no more than this.
 const SHARDS_MAX: u64 = 1 << 16;
 /// Ids are given out one by one, to each list of tasks of the process.
-const ID_END: u64 = 1 << 32;
+pub(super) const ID_END: u64 = 1 << 32;
 /// Where memory is.
 const ADDRESSES: std::ops::Range<u64> = 0x1000..1 << 56;
 /// How often what changes under the eyes is looked at again.

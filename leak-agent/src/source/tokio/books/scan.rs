@@ -3,6 +3,7 @@
 use super::super::vtable::Class;
 use super::header::{HeaderReader, word};
 use super::layout::Sharded;
+use super::owned::ID_END;
 use crate::source::books::BooksError;
 use crate::sys::memory::Memory;
 use std::collections::BTreeMap;
@@ -147,6 +148,7 @@ impl Sightings {
             (false, 0, Class::Blocking | Class::Unknown) => keep(&mut self.blocking, &mut self.cut),
             (false, 0, Class::Async) => {} // not yet, or no longer, anybody's
             (false, _, Class::Blocking) => {}
+            (false, ID_END.., _) => {} // remains of a task, with something else in them
             (false, owner, _) => {
                 let known = self.tasks.contains_key(&owner);
                 if !known && self.tasks.len() >= OWNERS_MAX {

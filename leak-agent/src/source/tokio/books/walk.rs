@@ -2,6 +2,7 @@
 
 use super::chain::{Broken, Chain, Seen, Step, live_task};
 use super::header::{Header, HeaderReader, word};
+use super::pages::Pages;
 use crate::source::books::{BooksError, LiveTask, SiteCount};
 use crate::sys::memory::{Batch, Memory};
 use std::collections::BTreeMap;
@@ -28,7 +29,12 @@ impl Walked {
 
     /// Another walk would not come further.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.broken.contains_key(&Broken::Cyclic) || self.broken.contains_key(&Broken::Endless)
+        self.broken.contains_key(&Broken::Endless)
+    }
+
+    /// The walk was cut short, and that is all.
+    pub(super) fn is_cut_only(&self) -> bool {
+        self.all() > 0 && self.broken.keys().all(|broken| *broken == Broken::Endless)
     }
 
     /// Lists there are, and none of them has a task of this group.
@@ -75,6 +81,7 @@ pub(super) fn walk(
         kept: 0,
         batch: Batch::default(),
         rest: Batch::default(),
+        pages: Pages::default(),
     };
     let mut active: Vec<usize> = (0..chains.len()).collect();
     while !active.is_empty() {
@@ -91,7 +98,7 @@ pub(super) fn walk(
         all.walked += chain.walked;
         all.ending += chain.ending;
         all.disturbed += chain.disturbed;
-        for (site, live) in chain.sites {
+        for (site, live) in chain.sites() {
             *sites.entry(site).or_insert(0) += live;
         }
         all.tasks.extend(chain.tasks);
@@ -120,11 +127,76 @@ struct Walk<'a> {
     batch: Batch,
     /// What is behind the end of a first read.
     rest: Batch,
+    pages: Pages,
 }
 
 impl Walk<'_> {
-    /// One read for every list that is not at its end.
+    /// Some steps in every list that is not at its end: as far as copied pages show it, then one that is read on purpose
+    /// where they show nothing, or nothing that goes on.
     fn round(&mut self, chains: &mut [Chain], active: &[usize]) -> Result<(), BooksError> {
+        let mut stopped = self.follow_copies(chains, active, true);
+        if !self.pages.is_content() {
+            self.pages.fetch(self.memory, self.steps)?;
+            stopped = self.follow_copies(chains, &stopped, false);
+        }
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        self.read_next(chains, &stopped)
+    }
+
+    /// Follows lists in the copied pages. Gives those that need a read on purpose; of the others, either a page was asked for,
+    /// or a step was made.
+    fn follow_copies(&mut self, chains: &mut [Chain], active: &[usize], may_ask: bool) -> Vec<usize> {
+        let mut stopped = Vec::new();
+        for number in active {
+            let Some(chain) = chains.get_mut(*number) else {
+                continue;
+            };
+            let mut moved = false;
+            while chain.may_use_copies() && self.step_in_copies(chain) {
+                moved = true;
+            }
+            let asks = may_ask && chain.may_use_copies() && self.pages.get(chain.at, self.steps).is_none();
+            if asks {
+                self.pages.want(chain.at);
+            }
+            if asks || !moved {
+                stopped.push(*number);
+            }
+        }
+        stopped
+    }
+
+    /// One step in the copied pages; `false` = they do not show one that is beyond doubt.
+    fn step_in_copies(&mut self, chain: &mut Chain) -> bool {
+        let (at, now) = (chain.at, self.steps);
+        let seen = || {
+            let header = self.reader.read(self.pages.get(at, now)?)?;
+            let links = at.checked_add(self.reader.links(header.kind)? as u64)?;
+            let id = match self.reader.id(header.kind) {
+                Some(id) => Some(self.pages.word(at.checked_add(id as u64)?, now)?),
+                None => None,
+            };
+            Some(Seen {
+                header,
+                prev: self.pages.word(links, now)?,
+                next: self.pages.word(links.checked_add(8)?, now)?,
+                id,
+            })
+        };
+        let Some(seen) = seen() else {
+            return false;
+        };
+        if seen.header.owner != self.owner || seen.prev == 0 || !chain.agrees(&seen) {
+            return false;
+        }
+        self.arrived(chain, &seen);
+        true
+    }
+
+    /// One read for each of these lists.
+    fn read_next(&mut self, chains: &mut [Chain], active: &[usize]) -> Result<(), BooksError> {
         let least = self.reader.least();
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
