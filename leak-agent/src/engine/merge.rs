@@ -67,6 +67,31 @@ impl Bound {
     }
 }
 
+/// A constant between two bounds, and how often each of them was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Interval {
+    /// Never too large, but for what a runtime had half-written when it was read.
+    low: Bound,
+    /// Never too small, but for tasks between their probe and the runtime's counter: its negative.
+    high: Bound,
+}
+
+impl Interval {
+    fn between(&mut self, low: i64, high: i64) {
+        self.low.raise(low);
+        self.high.raise(high.saturating_neg());
+        if self.low.value > self.high.value.saturating_neg() {
+            *self = Self::default(); // one of the exceptions
+        }
+    }
+
+    /// The constant, once both bounds have met and were seen several times.
+    fn value(&self) -> Option<i64> {
+        let met = self.low.value == self.high.value.saturating_neg();
+        (met && self.low.agreed() && self.high.agreed()).then_some(self.low.value)
+    }
+}
+
 /// What all readings so far say.
 #[derive(Clone, Debug, Default)]
 pub struct Merge {
@@ -76,10 +101,11 @@ pub struct Merge {
     /// Sites at which nothing happened during some walk that was whole.
     quiet: HashSet<u64>,
     /// Tasks added to the lists, less those we saw spawned.
-    added: Bound,
+    added: Interval,
     /// Tasks removed from the lists, less those we saw finish.
-    removed: Bound,
-    counted: bool,
+    removed: Interval,
+    /// Some runtime does not count.
+    uncounted: bool,
     local: bool,
     walks: u32,
     refused: Option<String>,
@@ -183,34 +209,50 @@ impl Merge {
         });
     }
 
-    /// Takes what the runtimes count: `totals` were read *after* the counters.
-    pub fn count(&mut self, counters: &[Counters], totals: &SiteCounts, keeps: impl Fn(u64) -> Keeps) {
+    /// Takes what the runtimes count, read between two readings of the totals.
+    pub fn count(
+        &mut self,
+        before: &SiteCounts,
+        counters: &[Counters],
+        after: &SiteCounts,
+        keeps: impl Fn(u64) -> Keeps,
+    ) {
         let owned = counters.iter().filter(|each| each.group.kind == GroupKind::Owned);
         let mut added = 0_i64;
         let mut live = 0_i64;
         for each in owned {
             let Some(ever) = each.added else {
-                self.counted = false;
+                self.uncounted = true;
                 return;
             };
             added = added.saturating_add(signed(ever));
             live = live.saturating_add(signed(each.live));
         }
-        let ours = totals
-            .iter()
-            .filter(|(site, _)| keeps(**site) == Keeps::Lists)
-            .fold(SiteTotals::default(), |sum, (_, totals)| sum.merged(*totals));
-        self.counted = true;
-        self.added.raise(added.saturating_sub(signed(ours.spawned)));
+        let listed = |totals: &SiteCounts| {
+            totals
+                .iter()
+                .filter(|(site, _)| keeps(**site) == Keeps::Lists)
+                .fold(SiteTotals::default(), |sum, (_, totals)| sum.merged(*totals))
+        };
+        let (earlier, later) = (listed(before), listed(after));
         let removed = added.saturating_sub(live);
-        self.removed.raise(removed.saturating_sub(signed(ours.finished)));
+        self.added.between(
+            added.saturating_sub(signed(later.spawned)),
+            added.saturating_sub(signed(earlier.spawned)),
+        );
+        self.removed.between(
+            removed.saturating_sub(signed(later.finished)),
+            removed.saturating_sub(signed(earlier.finished)),
+        );
     }
 
     /// Tasks alive at the beginning, as the runtimes count them; `None` = they do not, or not yet often enough.
     #[must_use]
     pub fn sum(&self) -> Option<i64> {
-        let known = self.counted && !self.local && self.added.agreed() && self.removed.agreed();
-        known.then(|| self.added.value.saturating_sub(self.removed.value))
+        if self.uncounted || self.local {
+            return None;
+        }
+        Some(self.added.value()?.saturating_sub(self.removed.value()?))
     }
 
     /// What follows from all that was taken in.
@@ -220,6 +262,7 @@ impl Merge {
             .sites
             .iter()
             .map(|(site, bound)| (*site, u64::try_from(bound.value).unwrap_or(0)))
+            .filter(|(_, alive)| *alive > 0)
             .collect();
         let mut doubt = self.refused.clone();
         let mut elsewhere = 0;
@@ -369,7 +412,7 @@ mod tests {
             let after = counts(&[(1, step * 100 + 50, step * 100 + 50)]);
             // Of the three old tasks of site 1, the walk sees two, and none of the new ones.
             merge.walk(&before, &listing(&[(1, 2), (2, 4)]), &after, all);
-            merge.count(&counters(7, 1000 + step * 100 + 50), &after, all);
+            merge.count(&after, &counters(7, 1000 + step * 100 + 50), &after, all);
         }
         let baseline = merge.baseline();
         assert!(baseline.is_exact(), "{baseline:?}");
@@ -384,7 +427,7 @@ mod tests {
             let before = counts(&[(1, step, step), (2, step, step)]);
             let after = counts(&[(1, step + 1, step + 1), (2, step + 1, step + 1)]);
             merge.walk(&before, &listing(&[(1, 2), (2, 2)]), &after, all);
-            merge.count(&counters(6, 1000 + 2 * (step + 1)), &after, all);
+            merge.count(&after, &counters(6, 1000 + 2 * (step + 1)), &after, all);
         }
         let baseline = merge.baseline();
         assert_eq!(
@@ -399,10 +442,10 @@ mod tests {
     #[test]
     fn baseline_is_not_spoilt_by_a_task_on_its_way() {
         let mut merge = Merge::default();
-        for on_its_way in [1, 0, 0, 1, 0] {
+        for on_its_way in [1, 0, 0, 1, 0, 0, 0] {
             let totals = counts(&[(1, 10, 4)]);
             merge.walk(&totals, &listing(&[(1, 9 - on_its_way)]), &totals, all);
-            merge.count(&counters(9 - on_its_way, 13 - on_its_way), &totals, all);
+            merge.count(&totals, &counters(9 - on_its_way, 13 - on_its_way), &totals, all);
         }
         let baseline = merge.baseline();
         assert!(baseline.is_exact(), "{baseline:?}");
@@ -420,6 +463,27 @@ mod tests {
         let baseline = merge.baseline();
         assert!(baseline.is_exact(), "{baseline:?}");
         assert_eq!(baseline.sites, BTreeMap::from([(1, 3)]));
+    }
+
+    /// In a storm, totals move while counters are read: bounds that did not meet are no number, however often each was seen.
+    #[test]
+    fn sum_of_a_storm_is_unknown_until_its_bounds_meet() {
+        let mut merge = Merge::default();
+        let at = |spawned: u64| counts(&[(1, spawned, spawned)]);
+        // Of 10 tasks that come between two readings of the totals, 3 are in the counters.
+        for step in 0..9_u64 {
+            merge.count(
+                &at(step * 10),
+                &counters(5, 100 + step * 10 + 3),
+                &at(step * 10 + 10),
+                all,
+            );
+        }
+        assert_eq!(merge.sum(), None);
+        for _ in 0..3 {
+            merge.count(&at(90), &counters(5, 190), &at(90), all);
+        }
+        assert_eq!(merge.sum(), Some(5));
     }
 
     /// Lists that were refused prove nothing.
@@ -464,7 +528,8 @@ mod tests {
         let at = |live, added, spawned, finished| {
             let mut merge = Merge::default();
             for _ in 0..3 {
-                merge.count(&counters(live, added), &counts(&[(1, spawned, finished)]), all);
+                let totals = counts(&[(1, spawned, finished)]);
+                merge.count(&totals, &counters(live, added), &totals, all);
             }
             merge.sum()
         };

@@ -24,14 +24,17 @@ const PAUSE: Duration = Duration::from_millis(10);
 const WALKS: u32 = 40;
 /// Before books that could not be found, or did not prove themselves, are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A baseline counts once it was found twice, this long apart: a thread that waits for a CPU between a probe and the
+/// runtime's counter misleads all readings until it has its turn.
+const TWICE: Duration = Duration::from_millis(400);
 /// Searches in a row that may find runtimes that the one before did not find.
 const SEARCHES: u32 = 4;
 /// Reading the same books takes at most this share of the thread's time: one part in so many.
 const SHARE: u32 = 100;
 /// Readings of the runtimes' counters after each walk.
-const COUNTINGS: u32 = 4;
+const COUNTINGS: u32 = 32;
 /// Readings of the counters when books that agreed are compared again.
-const COMPARISONS: u32 = 12;
+const COMPARISONS: u32 = 64;
 
 pub(super) struct Session {
     process: ProcessKey,
@@ -46,6 +49,8 @@ pub(super) struct Session {
     failed: u32,
     /// Time spent on the present attempt.
     spent: Duration,
+    /// What came out the last time, if it was not what is said already.
+    once: Option<Baseline>,
     merge: Merge,
     keys: Vec<SiteKey>,
     facts: BookFacts,
@@ -125,6 +130,7 @@ impl Session {
             walks: 0,
             failed: 0,
             spent: Duration::ZERO,
+            once: None,
             merge,
             keys: Vec::new(),
             facts: BookFacts::default(),
@@ -158,7 +164,11 @@ impl Session {
             }
         }
         let soon = AGAIN.saturating_mul(1 << self.failed.clamp(1, 16) >> 1);
-        let wait = if self.failed > 0 { every.min(soon) } else { every };
+        let wait = match (&self.once, self.failed) {
+            (Some(_), _) => TWICE,
+            (None, 0) => every,
+            (None, _) => every.min(soon),
+        };
         self.due = later(end, wait.max(self.spent.saturating_mul(SHARE)));
         self.spent = Duration::ZERO;
         Step::Told(self.facts.clone())
@@ -175,7 +185,7 @@ impl Session {
             self.search()?;
             return Ok(false);
         }
-        if self.facts.agreed_at.is_some() && self.walks == 0 && self.agrees(totals)? {
+        if self.facts.agreed_at.is_some() && self.once.is_none() && self.walks == 0 && self.agrees(totals)? {
             return Ok(true);
         }
         self.walk(totals)?;
@@ -296,6 +306,7 @@ impl Session {
     }
 
     fn count(&mut self, totals: &Totals, times: u32) -> Result<(), Trouble> {
+        let mut before = self.read(totals)?;
         for _ in 0..times {
             let Some(open) = &mut self.open else {
                 return Ok(());
@@ -303,7 +314,9 @@ impl Session {
             let counters = open.books.counters(&open.memory)?;
             let after = self.read(totals)?;
             let keeps = &self.keeps;
-            self.merge.count(&counters, &after, |site| kept(keeps, site));
+            self.merge
+                .count(&before, &counters, &after, |site| kept(keeps, site));
+            before = after;
         }
         Ok(())
     }
@@ -330,32 +343,46 @@ impl Session {
 
     /// Says what came out, and what it means for what was said before.
     fn conclude(&mut self, baseline: Baseline) {
-        let now = clock::now();
-        self.facts.checks += 1;
-        let sum = baseline.sum();
-        let drift = self.facts.sum().saturating_sub(sum);
         let first = self.facts.agreed_at.is_none();
-        if baseline.doubt.is_none() {
-            if !first {
-                self.facts.drift = Some(drift);
-                self.facts.repairs += u64::from(drift != 0);
-            } else {
-                self.facts.drift = Some(0);
-            }
-            self.facts.agreed_at = Some(now);
-            self.facts.baseline = baseline;
-            self.failed = 0;
-        } else {
+        if baseline.doubt.is_some() {
             if first {
                 self.facts.baseline = baseline;
             }
+            self.once = None;
             self.failed += 1;
             self.open = None; // to be searched anew
+        } else if self.is_news(&baseline) {
+            if first {
+                self.facts.baseline = Baseline {
+                    doubt: Some("read once, and about to be read again".to_owned()),
+                    ..baseline.clone()
+                };
+            }
+            self.once = Some(baseline);
+        } else {
+            let drift = self.facts.sum().saturating_sub(baseline.sum());
+            self.facts.checks += 1;
+            self.facts.drift = Some(if first { 0 } else { drift });
+            self.facts.repairs += u64::from(!first && drift != 0);
+            self.facts.agreed_at = Some(clock::now());
+            self.facts.baseline = baseline;
+            self.once = None;
+            self.failed = 0;
         }
         if let Some(open) = &mut self.open {
             open.confirmed = false;
         }
         self.restart();
+    }
+
+    /// Neither what is said already nor what was found the last time.
+    fn is_news(&self, found: &Baseline) -> bool {
+        let same = |other: &Baseline| {
+            let sites = found.elsewhere > 0 || other.elsewhere > 0 || found.sites == other.sites;
+            sites && found.sum() == other.sum()
+        };
+        let said = self.facts.agreed_at.is_some() && same(&self.facts.baseline);
+        !said && !self.once.as_ref().is_some_and(same)
     }
 }
 
