@@ -106,7 +106,8 @@ pub struct Merge {
     removed: Interval,
     /// Some runtime does not count.
     uncounted: bool,
-    local: bool,
+    /// Some lists are not those of a runtime that counts.
+    unbound: bool,
     walks: u32,
     refused: Option<String>,
     /// Upper bound of the tasks in no list.
@@ -173,7 +174,7 @@ impl Merge {
         self.refused = listing.refused.first().cloned();
         let mut walked: BTreeMap<u64, u64> = BTreeMap::new();
         for group in &listing.groups {
-            self.local |= group.group.kind == GroupKind::Local;
+            self.unbound |= group.group.kind != GroupKind::Owned;
             for site in &group.sites {
                 let sum = walked.entry(site.site.0).or_default();
                 *sum = sum.saturating_add(site.live);
@@ -249,7 +250,7 @@ impl Merge {
     /// Tasks alive at the beginning, as the runtimes count them; `None` = they do not, or not yet often enough.
     #[must_use]
     pub fn sum(&self) -> Option<i64> {
-        if self.uncounted || self.local {
+        if self.uncounted || self.unbound {
             return None;
         }
         Some(self.added.value()?.saturating_sub(self.removed.value()?))

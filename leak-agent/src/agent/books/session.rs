@@ -5,7 +5,7 @@ use crate::bpf::maps::Totals;
 use crate::discovery::{FileKey, bias};
 use crate::engine::BookFacts;
 use crate::engine::merge::{Baseline, Keeps, Merge, SiteCounts};
-use crate::source::books::{BooksError, Budget, Found};
+use crate::source::books::{BooksError, Budget, Found, GroupKind};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
 use crate::sys::memory::{MemoryError, RemoteMemory};
@@ -31,6 +31,8 @@ const TWICE: Duration = Duration::from_millis(400);
 const SEARCHES: u32 = 4;
 /// Reading the same books takes at most this share of the thread's time: one part in so many.
 const SHARE: u32 = 100;
+/// The same while nothing is known yet.
+const SHARE_AT_FIRST: u32 = 5;
 /// Readings of the runtimes' counters after each walk.
 const COUNTINGS: u32 = 32;
 /// Readings of the counters when books that agreed are compared again.
@@ -51,6 +53,8 @@ pub(super) struct Session {
     spent: Duration,
     /// What came out the last time, if it was not what is said already.
     once: Option<Baseline>,
+    /// Lists of runtimes in the last walk.
+    counted: usize,
     merge: Merge,
     keys: Vec<SiteKey>,
     facts: BookFacts,
@@ -131,6 +135,7 @@ impl Session {
             failed: 0,
             spent: Duration::ZERO,
             once: None,
+            counted: 0,
             merge,
             keys: Vec::new(),
             facts: BookFacts::default(),
@@ -164,12 +169,17 @@ impl Session {
             }
         }
         let soon = AGAIN.saturating_mul(1 << self.failed.clamp(1, 16) >> 1);
+        let share = if self.facts.agreed_at.is_some() {
+            SHARE
+        } else {
+            SHARE_AT_FIRST
+        };
         let wait = match (&self.once, self.failed) {
             (Some(_), _) => TWICE,
-            (None, 0) => every,
-            (None, _) => every.min(soon),
+            (None, 0) => every.max(self.spent.saturating_mul(share)),
+            (None, _) => every.min(soon).max(self.spent.saturating_mul(share)),
         };
-        self.due = later(end, wait.max(self.spent.saturating_mul(SHARE)));
+        self.due = later(end, wait);
         self.spent = Duration::ZERO;
         Step::Told(self.facts.clone())
     }
@@ -301,6 +311,8 @@ impl Session {
         let keeps = &self.keeps;
         self.merge
             .walk(&before, &listing, &after, |site| kept(keeps, site));
+        let owned = listing.groups.iter();
+        self.counted = owned.filter(|group| group.group.kind == GroupKind::Owned).count();
         self.facts.retained = listing.retained.complete.then_some(listing.retained.count);
         self.count(totals, COUNTINGS)
     }
@@ -312,6 +324,9 @@ impl Session {
                 return Ok(());
             };
             let counters = open.books.counters(&open.memory)?;
+            if counters.len() != self.counted {
+                return Ok(()); // one of them does not count, or is gone, or new
+            }
             let after = self.read(totals)?;
             let keeps = &self.keeps;
             self.merge
