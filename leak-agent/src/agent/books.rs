@@ -27,6 +27,9 @@ pub(super) enum Request {
         plan: PlanId,
         attachment: AttachmentKey,
         hooks: Arc<HookPlan>,
+        /// Its baseline is not known without them; else they are only for comparison, and a process that ends soon is
+        /// never read.
+        urgent: bool,
     },
     /// The file is no longer used there.
     Unfollow { process: ProcessKey, plan: PlanId },
@@ -96,11 +99,21 @@ impl Reader {
                 plan,
                 attachment,
                 hooks,
+                urgent,
             } => {
-                if self.sessions.len() < SESSIONS_MAX
-                    && let Some(session) = Session::new(process, plan, attachment.file, hooks, clock::now())
-                {
+                let wait = if urgent { Duration::ZERO } else { self.every };
+                let due = later(clock::now(), wait);
+                let Some(session) = Session::new(process, plan, attachment.file, hooks, due) else {
+                    return;
+                };
+                if self.sessions.len() < SESSIONS_MAX {
                     self.sessions.insert((process, plan), session);
+                } else {
+                    tracing::warn!(
+                        pid = process.tgid,
+                        limit = SESSIONS_MAX,
+                        "books of too many processes"
+                    );
                 }
             }
             Request::Unfollow { process, plan } => {

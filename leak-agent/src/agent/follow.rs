@@ -347,6 +347,7 @@ impl Follower {
                                 plan: *plan,
                                 attachment,
                                 hooks: Arc::clone(hooks),
+                                urgent: self.engine.ran_before(process, *plan),
                             });
                         }
                     }

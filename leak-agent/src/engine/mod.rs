@@ -5,6 +5,7 @@
 
 mod baseline;
 mod books;
+mod bound;
 pub mod merge;
 mod plan;
 mod process;
@@ -134,6 +135,15 @@ impl Engine {
     pub fn follow(&mut self, process: ProcessKey, plan: PlanId) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.follow(plan);
+        }
+    }
+
+    /// Whether tasks of this plan may have been alive in the process when its points began to count.
+    #[must_use]
+    pub fn ran_before(&self, process: ProcessKey, plan: PlanId) -> bool {
+        match (self.processes.get(&process), self.plans.get(&plan)) {
+            (Some(process), Some(facts)) => process.late(facts).is_some(),
+            _ => true,
         }
     }
 

@@ -128,7 +128,7 @@ impl Process {
     }
 
     /// Why tasks may have been alive before the plan's points began to count; `None`: nothing was.
-    fn late(&self, facts: &PlanFacts) -> Option<String> {
+    pub(super) fn late(&self, facts: &PlanFacts) -> Option<String> {
         let since = match self.birth {
             Birth::Execed { at } => at,
             Birth::Forked { at, inherited: false } => at,

@@ -111,7 +111,7 @@ impl Session {
         plan: PlanId,
         file: FileKey,
         hooks: Arc<HookPlan>,
-        now: BootTime,
+        due: BootTime,
     ) -> Option<Self> {
         hooks.books.as_ref()?;
         let keeps = hooks.sites.iter().map(|site| {
@@ -130,7 +130,7 @@ impl Session {
             keeps: keeps.collect(),
             hooks,
             open: None,
-            due: now,
+            due,
             walks: 0,
             failed: 0,
             spent: Duration::ZERO,
