@@ -234,6 +234,11 @@ impl Known {
             if !self.exists(memory)? || left_over(&walked, before, after) {
                 return Ok((None, Verdict::Gone));
             }
+            // It was taken out of its list, for all one knows, and its memory freed: then its state says nothing.
+            if matches!(self.place, Place::Tasks(_)) && walked.all() == 1 {
+                let reason = "a task without neighbours is all that is known of it".to_owned();
+                return Ok((None, Verdict::Wrong(reason)));
+            }
             let verdict = match (before, after) {
                 (Some(before), Some(after)) => counted(&walked, before, after, self.confirmed),
                 _ => uncounted(&walked),
