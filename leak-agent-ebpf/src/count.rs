@@ -83,7 +83,12 @@ pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -
         // SAFETY: a valid map value.
         if unsafe { is_of(slot, key) } {
             // SAFETY: a field of it.
-            unsafe { atomic::add((&raw mut (*slot).spawned).cast::<u8>().add(delta.field).cast(), delta.by) };
+            unsafe {
+                atomic::add(
+                    (&raw mut (*slot).spawned).cast::<u8>().add(delta.field).cast(),
+                    delta.by,
+                )
+            };
             return Ok(());
         }
     }

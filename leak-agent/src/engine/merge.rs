@@ -46,6 +46,8 @@ pub struct Merge {
     removed: Interval,
     /// Some runtime does not count.
     uncounted: bool,
+    /// Some lists are nobody's that counts or that is known.
+    unproven: bool,
     /// Some lists are not those of a runtime that counts.
     unbound: bool,
     walks: u32,
@@ -59,6 +61,8 @@ pub struct Merge {
 pub struct Baseline {
     /// Alive when the probes began, by site: exact, or a lower bound.
     pub sites: BTreeMap<u64, u64>,
+    /// Some lists had nothing but their own links to prove them: with a doubt, not even lower bounds are certain.
+    pub unproven: bool,
     /// Alive when the probes began, too, but it is not known at which of the sites.
     pub elsewhere: u64,
     /// Why the numbers are no more than lower bounds; `None` = they are exact, but for `elsewhere`.
@@ -114,6 +118,7 @@ impl Merge {
         self.refused = listing.refused.first().cloned();
         let mut walked: BTreeMap<u64, u64> = BTreeMap::new();
         for group in &listing.groups {
+            self.unproven |= group.group.kind == GroupKind::Unknown;
             self.unbound |= group.group.kind != GroupKind::Owned;
             for site in &group.sites {
                 let sum = walked.entry(site.site.0).or_default();
@@ -260,6 +265,7 @@ impl Merge {
         }
         Baseline {
             sites,
+            unproven: self.unproven,
             elsewhere,
             doubt,
         }

@@ -163,7 +163,11 @@ impl Process {
     ) {
         let books = match before {
             Before::Nothing => None,
-            Before::Books | Before::Unknown(_) => self.books.get(&plan).map(|book| &book.baseline),
+            Before::Books => self.books.get(&plan).map(|book| &book.baseline),
+            Before::Unknown(_) => {
+                let told = self.books.get(&plan).map(|book| &book.baseline);
+                told.filter(|baseline| !baseline.unproven)
+            }
         };
         let known = |number: u64| {
             let told = books.and_then(|baseline| baseline.sites.get(&number));

@@ -1,6 +1,6 @@
 //! Where tokio keeps what, by version: offsets in bytes, checked against its source from 1.10 to 1.54.
 //!
-//! A layout is a claim. What is read by it is believed only when the lists prove it ([`super::check`]).
+//! A layout is a claim. What is read by it is believed only when the lists prove it.
 
 use super::super::version::Version;
 
