@@ -88,7 +88,7 @@ fn attached_at_random_moments_is_off_by_nothing() {
         return;
     }
     let path = probe("154", Profile::Release, true).path();
-    let moments: u64 = std::env::var("LEAK_AGENT_MOMENTS").map_or(6, |text| text.parse().unwrap());
+    let moments: u64 = std::env::var("TEST_MOMENTS").map_or(6, |text| text.parse().unwrap());
     let mut done = 0;
     while done < moments {
         done += random_moments(&path, done);
