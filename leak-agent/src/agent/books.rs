@@ -6,6 +6,7 @@ mod session;
 use super::message::Message;
 use crate::bpf::maps::Totals;
 use crate::discovery::AttachmentKey;
+use crate::engine::BookFacts;
 use crate::source::HookPlan;
 use crate::sys::clock;
 use crate::types::{BootTime, PlanId, ProcessKey};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::time::Duration;
 
-/// Processes whose books are read, at most; further ones wait for one to end.
+/// Books that are read at the same time, at most; those of further processes are not, and the report says so.
 const SESSIONS_MAX: usize = 4096;
 
 /// What the thread is asked for.
@@ -109,11 +110,11 @@ impl Reader {
                 if self.sessions.len() < SESSIONS_MAX {
                     self.sessions.insert((process, plan), session);
                 } else {
-                    tracing::warn!(
-                        pid = process.tgid,
-                        limit = SESSIONS_MAX,
-                        "books of too many processes"
-                    );
+                    let mut facts = BookFacts::default();
+                    facts.baseline.doubt =
+                        Some(format!("those of {SESSIONS_MAX} processes are read already"));
+                    // Nobody listens any more only when the agent ends.
+                    let _ = self.inbox.send(Message::Booked(process, plan, facts));
                 }
             }
             Request::Unfollow { process, plan } => {

@@ -5,8 +5,9 @@
 //!  kernel ─ ring thread ──────┐                      ┌─► attach thread ─► kernel
 //!  discovery pool ────────────┼─► inbox ─► Follower ─┼─► discovery pool
 //!  attach thread ─────────────┤              │       └─► stack thread ──► kernel (learned frames)
-//!  stack thread ──────────────┘              │
-//!  kernel ─ totals, counters ─ every tick ───┴─► engine ─► snapshot ─► report ─► outputs
+//!  stack thread ──────────────┤              └─► books thread ──► memory of processes
+//!  books thread ──────────────┤
+//!  kernel ─ totals, counters ─┴─ every tick ───► engine ─► snapshot ─► report ─► outputs
 //! ```
 
 mod facts;

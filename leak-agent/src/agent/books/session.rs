@@ -228,10 +228,7 @@ impl Session {
         if open.restless >= SEARCHES {
             return Err(Trouble::Told("runtimes come and go while it is read".to_owned()));
         }
-        let private = PrivateMemory::of(&open.memory)?;
-        let found = open
-            .books
-            .find(&open.memory, &private.ranges, &[], &Budget::default())?;
+        let found = find(&open.memory, &mut *open.books)?;
         let known = found.groups.iter().all(|group| open.found.groups.contains(group));
         open.found = found;
         open.confirmed = known;
@@ -255,8 +252,7 @@ impl Session {
             .map_err(|error| Trouble::Told(error.to_string()))?
             .ok_or_else(|| Trouble::Told("the file is not found in the process's memory".to_owned()))?;
         let mut books = books.open(bias);
-        let private = PrivateMemory::of(&memory)?;
-        let found = books.find(&memory, &private.ranges, &[], &Budget::default())?;
+        let found = find(&memory, &mut *books)?;
         self.open = Some(Open {
             memory,
             books,
@@ -399,6 +395,12 @@ impl Session {
         let said = self.facts.agreed_at.is_some() && same(&self.facts.baseline);
         !said && !self.once.as_ref().is_some_and(same)
     }
+}
+
+/// Looks through all of the process's private memory.
+fn find(memory: &RemoteMemory, books: &mut dyn ProcessBooks) -> Result<Found, Trouble> {
+    let private = PrivateMemory::of(memory)?;
+    Ok(books.find(memory, &private.ranges, &[], &Budget::default())?)
 }
 
 /// A site that the plan does not have is taken for one in a list.
