@@ -234,6 +234,13 @@ pub fn scratch(test: &str) -> PathBuf {
     path
 }
 
+/// Copies a program that is to be started: by another process, because a descriptor open for writing in this one
+/// would be inherited by what other tests start at this moment, and the copy then be too busy to execute.
+pub fn copy(program: &Path, place: &Path) {
+    let status = Command::new("cp").arg(program).arg(place).status().unwrap();
+    assert!(status.success(), "cp to {}: {status}", place.display());
+}
+
 /// `target/programs`, created if need be.
 #[must_use]
 pub fn target() -> PathBuf {

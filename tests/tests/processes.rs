@@ -220,7 +220,7 @@ fn executable_deleted_while_running_is_followed_or_explained() {
     }
     let folder = programs::scratch("deleted");
     let copy = folder.join("probe");
-    std::fs::copy(programs::tokio_probe(), &copy).unwrap();
+    programs::copy(&programs::tokio_probe(), &copy);
     let mut target = Target::start(&copy);
     std::fs::remove_file(&copy).unwrap();
     let begin = target.command("park 3");
