@@ -4,6 +4,7 @@
 mod session;
 
 use super::message::Message;
+use super::reconcile::Asked;
 use crate::bpf::maps::Totals;
 use crate::discovery::AttachmentKey;
 use crate::engine::BookFacts;
@@ -36,6 +37,8 @@ pub(super) enum Request {
     Unfollow { process: ProcessKey, plan: PlanId },
     /// The process has ended, or runs another image.
     Forget { process: ProcessKey },
+    /// Compare all of them now.
+    CompareAll(Asked),
 }
 
 /// Starts the thread; it ends when the returned sender is dropped. `every` = how often agreed books are compared again.
@@ -123,6 +126,12 @@ impl Reader {
             Request::Forget { process } => {
                 self.sessions.retain(|(key, _), _| *key != process);
             }
+            Request::CompareAll(asked) => {
+                let now = clock::now();
+                for session in self.sessions.values_mut() {
+                    session.ask(&asked, now);
+                }
+            }
         }
     }
 
@@ -134,7 +143,11 @@ impl Reader {
         match session.step(&self.totals, self.every) {
             session::Step::Told(facts) => {
                 let (process, plan) = key;
+                let answered = session.take_answered();
                 self.inbox.send(Message::Booked(process, plan, facts)).is_ok()
+                    && answered
+                        .into_iter()
+                        .all(|asked| self.inbox.send(Message::Compared(asked)).is_ok())
             }
             session::Step::Quiet => true,
             session::Step::Over => {

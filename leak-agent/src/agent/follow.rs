@@ -17,6 +17,7 @@ use super::books;
 use super::handle::{AgentHandle, StartError, Stop};
 use super::message::{Message, Resolution};
 use super::pace::Pace;
+use super::reconcile::Reconciler;
 use super::ring::{self, RingCounts};
 use super::stacks::{self, Stacks};
 use crate::bpf::error::chain;
@@ -144,11 +145,12 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         pace: Pace::new(clock::now()),
         ring_counts,
     };
+    let reconciler = Reconciler::new(Some(follower.books.clone()));
     let first = follower.report(&Snapshot {
         at: started,
         ..Snapshot::default()
     });
-    AgentHandle::spawn(first, move |reports, until| {
+    let handle = AgentHandle::spawn(first, move |reports, until| {
         follower.run(&messages, reports, until);
         stop.store(true, Ordering::Relaxed);
         drop(messages);
@@ -158,7 +160,8 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
                 tracing::error!("a thread of the agent panicked");
             }
         }
-    })
+    })?;
+    Ok(handle.with_reconciler(reconciler))
 }
 
 /// The state of the loop.
@@ -258,6 +261,7 @@ impl Follower {
                 self.discovery.attached(&attachment, told, now);
             }
             Message::Booked(process, plan, facts) => self.engine.booked(process, plan, facts),
+            Message::Compared(asked) => drop(asked),
             Message::Detached(plan) => self.engine.plan_dropped(plan),
             Message::Resolved(resolution) => {
                 let Resolution {

@@ -1,5 +1,6 @@
 //! A running agent, seen from the command line: its reports, and its end.
 
+use super::reconcile::Reconciler;
 use crate::report::Report;
 use crate::sys::proc::ProcError;
 use std::io;
@@ -32,6 +33,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct AgentHandle {
     reports: watch::Receiver<Arc<Report>>,
+    reconciler: Reconciler,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -67,9 +69,22 @@ impl AgentHandle {
             .map_err(StartError::Thread)?;
         Ok(Self {
             reports,
+            reconciler: Reconciler::new(None),
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// The same agent, with somebody to ask for comparisons.
+    pub(super) fn with_reconciler(mut self, reconciler: Reconciler) -> Self {
+        self.reconciler = reconciler;
+        self
+    }
+
+    /// Whom to ask for a comparison with the runtimes' own books.
+    #[must_use]
+    pub fn reconciler(&self) -> Reconciler {
+        self.reconciler.clone()
     }
 
     /// The reports: one per interval, the newest only. The first value is there at once and is not ready.

@@ -1,5 +1,6 @@
 //! The one inbox of the agent's loop, and what is told through it.
 
+use super::reconcile::Asked;
 use crate::bpf::BpfError;
 use crate::discovery::{AttachmentKey, Done};
 use crate::engine::{BookFacts, PlanFacts};
@@ -18,6 +19,8 @@ pub(super) enum Message {
     Attached(AttachmentKey, Result<(PlanId, PlanFacts), BpfError>),
     /// The books of a plan's runtime in this process were read.
     Booked(ProcessKey, PlanId, BookFacts),
+    /// Somebody asked for comparisons: those of one file in one process are done.
+    Compared(Asked),
     /// A plan is detached.
     Detached(PlanId),
     /// A creation stack has led to a site.

@@ -7,11 +7,13 @@ mod handle;
 mod message;
 mod pace;
 mod proc_only;
+mod reconcile;
 mod ring;
 mod self_usage;
 mod stacks;
 
 pub use handle::{AgentHandle, StartError, Stop};
+pub use reconcile::{Comparison, Reconciler};
 pub use self_usage::SelfUsage;
 
 use crate::bpf::BpfError;

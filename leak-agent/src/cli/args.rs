@@ -85,7 +85,8 @@ pub(super) struct AgentArgs {
     #[arg(long, global = true, env = "LEAK_AGENT_INTERVAL", value_name = "TIME", default_value = "1s",
           value_parser = parse_interval)]
     interval: Duration,
-    /// Compare our counts with the runtimes' own books, in the memory of the processes, this often (like 5s, 1m)
+    /// Compare our counts with the runtimes' own books, in the memory of the processes, this often (like 5s, 1m); SIGUSR1
+    /// has `run` do it at once
     #[arg(long, global = true, env = "LEAK_AGENT_RECONCILE", value_name = "TIME", default_value = "30s",
           value_parser = parse_reconcile)]
     reconcile: Duration,
@@ -245,6 +246,11 @@ pub(super) struct ReportArgs {
     #[arg(help_heading = "Report", long = "for", env = "LEAK_AGENT_FOR", value_name = "TIME", default_value = "5s",
           value_parser = parse_duration)]
     pub(super) duration: Duration,
+    /// At the end of that time, compare all counts once more with the runtimes' own books and wait for the answers (30 s at
+    /// most)
+    #[arg(help_heading = "Report", long, env = "LEAK_AGENT_RECONCILE_NOW", action = ArgAction::SetTrue,
+          value_parser = BoolishValueParser::new())]
+    pub(super) reconcile_now: bool,
     /// How to print it
     #[arg(
         help_heading = "Report",

@@ -3,7 +3,7 @@
 use super::args::{AgentArgs, ReportArgs, ReportFormat};
 use super::error::CliError;
 use super::{SUCCESS, notice, signals, terminal};
-use crate::agent;
+use crate::agent::{self, Reconciler};
 use crate::config::AgentConfig;
 use crate::output::table::{self, ReportStyle};
 use crate::report::{Process, Report};
@@ -12,10 +12,11 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 /// After this long the report is made of what is attached by then, and says so.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// And after this long, what is not compared with the books by then stays so.
+const COMPARED_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(agent: &AgentArgs, args: &ReportArgs) -> Result<u8, CliError> {
     let config = agent.config(&args.filter)?;
@@ -24,7 +25,14 @@ pub(super) fn run(agent: &AgentArgs, args: &ReportArgs) -> Result<u8, CliError> 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let report = runtime.block_on(collect(handle.reports(), stop, &config, args.duration))?;
+    let reconciler = args.reconcile_now.then(|| handle.reconciler());
+    let report = runtime.block_on(collect(
+        handle.reports(),
+        stop,
+        &config,
+        args.duration,
+        reconciler,
+    ))?;
     handle.shutdown();
     notice::tell_degraded(&report, &config);
     notice::tell_missing(&report, &args.filter);
@@ -51,12 +59,14 @@ pub(super) fn run(agent: &AgentArgs, args: &ReportArgs) -> Result<u8, CliError> 
     Ok(SUCCESS)
 }
 
-/// The last report of the given time, with the processes that ended during it. A signal ends the time early.
+/// The last report of the given time, with the processes that ended during it; with a reconciler, the first one after
+/// everything was compared at the end of that time. A signal ends the time early.
 async fn collect(
     mut reports: watch::Receiver<Arc<Report>>,
     mut stop: watch::Receiver<bool>,
     config: &AgentConfig,
     duration: Duration,
+    reconciler: Option<Reconciler>,
 ) -> Result<Report, CliError> {
     let mut ended = Ended::default();
     let first = tokio::select! {
@@ -74,19 +84,36 @@ async fn collect(
             Arc::clone(&reports.borrow_and_update())
         }
     };
-    let deadline = Instant::now() + duration;
+    let reconciles = reconciler.is_some();
+    let mut over = duration.is_zero() && !reconciles;
+    let end = async {
+        tokio::time::sleep(duration).await;
+        if let Some(reconciler) = reconciler
+            && tokio::time::timeout(COMPARED_WITHIN, reconciler.now().done())
+                .await
+                .is_err()
+        {
+            tracing::warn!("not everything is compared yet: the report says when it was last");
+        }
+    };
+    tokio::pin!(end);
     loop {
         let mut wanted = Report::clone(&last);
         notice::keep_wanted(&mut wanted, config);
         ended.take(&wanted);
         // Who asked for processes that are not there need not wait for them.
         let nobody = wanted.processes.is_empty() && ended.is_empty() && !config.pids.is_empty();
-        if nobody || Instant::now() >= deadline || *stop.borrow() {
+        if nobody || over || *stop.borrow() {
             return Ok(ended.join(wanted));
         }
         tokio::select! {
             changed = reports.changed() => changed.map_err(|_| stopped())?,
-            () = tokio::time::sleep_until(deadline) => {}
+            () = &mut end => {
+                over = true;
+                if reconciles {
+                    reports.changed().await.map_err(|_| stopped())?;
+                }
+            }
             _ = stop.changed() => {}
         }
         last = Arc::clone(&reports.borrow_and_update());
@@ -158,7 +185,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            report = collect(receiver, stop, &config, duration) => {
+            report = collect(receiver, stop, &config, duration, None) => {
                 report.unwrap().processes.iter().map(|process| (process.pid, process.alive)).collect()
             }
             () = sender => unreachable!("the sender waits for ever"),
@@ -188,7 +215,7 @@ mod tests {
         drop(reports);
         let (_stop, stop) = watch::channel(false);
         let config = AgentConfig::default();
-        let error = collect(receiver, stop, &config, Duration::from_secs(3600))
+        let error = collect(receiver, stop, &config, Duration::from_secs(3600), None)
             .await
             .unwrap_err();
         assert!(error.to_string().contains("stopped"), "{error}");

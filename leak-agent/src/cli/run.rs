@@ -3,12 +3,14 @@
 use super::args::{AgentArgs, RunArgs};
 use super::error::CliError;
 use super::{SUCCESS, signals};
-use crate::agent;
+use crate::agent::{self, Reconciler};
 use crate::config::HttpConfig;
 use crate::output::http;
 use crate::report::Report;
+use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 pub(super) fn run(agent: &AgentArgs, args: &RunArgs) -> Result<u8, CliError> {
@@ -24,10 +26,26 @@ pub(super) fn run(agent: &AgentArgs, args: &RunArgs) -> Result<u8, CliError> {
     };
     let handle = agent::start(config)?;
     let reports = handle.reports();
-    let ended = runtime.block_on(serve(server, reports, stop));
+    let asked = runtime.block_on(async { signals::on_demand() })?;
+    let reconcile = reconcile_on_demand(asked, handle.reconciler());
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = serve(server, reports, stop) => ended,
+            never = reconcile => match never {},
+        }
+    });
     tracing::info!("stopping");
     handle.shutdown();
     ended.map(|()| SUCCESS)
+}
+
+/// Has everything compared with the runtimes' own books whenever the signal comes.
+async fn reconcile_on_demand(mut asked: Signal, reconciler: Reconciler) -> Infallible {
+    while asked.recv().await.is_some() {
+        tracing::info!("comparing with the runtimes' own books, as asked for");
+        drop(reconciler.now()); // whoever asked sees it in the reports
+    }
+    std::future::pending().await
 }
 
 /// Serves until a signal comes, or until the agent ends by itself, which is a failure.

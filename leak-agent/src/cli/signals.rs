@@ -1,7 +1,9 @@
-//! Signals that end the program in good order: SIGINT, SIGTERM, SIGHUP.
+//! Signals: SIGINT, SIGTERM and SIGHUP end the program in good order; SIGUSR1 has the service compare its counts with
+//! the runtimes' own books at once.
 
 use super::error::CliError;
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Listens for them on a thread of its own, from now to the end of the program; the value turns true with the first.
@@ -45,4 +47,13 @@ pub(super) fn listen() -> Result<watch::Receiver<bool>, CliError> {
         .name("signals".to_owned())
         .spawn(listener)?;
     Ok(receiver)
+}
+
+/// Listens for the signal that asks for a comparison, from now on. Must be called inside a runtime.
+///
+/// # Errors
+///
+/// No handler could be had.
+pub(super) fn on_demand() -> io::Result<Signal> {
+    signal(SignalKind::user_defined1())
 }

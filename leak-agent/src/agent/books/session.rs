@@ -1,6 +1,7 @@
 //! One file in one process: its books, read piece by piece, and what follows from them.
 
 use super::later;
+use crate::agent::reconcile::Asked;
 use crate::bpf::maps::Totals;
 use crate::discovery::{FileKey, bias};
 use crate::engine::BookFacts;
@@ -35,6 +36,8 @@ const SHARE: u32 = 100;
 const SHARE_AT_FIRST: u32 = 5;
 /// Readings of the runtimes' counters after each walk.
 const COUNTINGS: u32 = 32;
+/// Questions that wait for one answer: more than that are signals sent in a loop.
+const ASKED_MAX: usize = 16;
 /// Readings of the counters when books that agreed are compared again.
 const COMPARISONS: u32 = 64;
 
@@ -58,6 +61,11 @@ pub(super) struct Session {
     merge: Merge,
     keys: Vec<SiteKey>,
     facts: BookFacts,
+    /// Those who asked for the present attempt, or the next one if none is under way.
+    asked: Vec<Asked>,
+    /// Those who asked while an attempt was under way: it may have read what they want to be read anew.
+    asked_since: Vec<Asked>,
+    answered: Vec<Asked>,
 }
 
 struct Open {
@@ -139,11 +147,33 @@ impl Session {
             merge,
             keys: Vec::new(),
             facts: BookFacts::default(),
+            asked: Vec::new(),
+            asked_since: Vec::new(),
+            answered: Vec::new(),
         })
     }
 
     pub(super) fn due(&self) -> BootTime {
         self.due
+    }
+
+    /// Somebody wants to know now.
+    pub(super) fn ask(&mut self, asked: &Asked, now: BootTime) {
+        let under_way = !self.spent.is_zero() || self.once.is_some();
+        let waiting = if under_way {
+            &mut self.asked_since
+        } else {
+            self.due = self.due.min(now);
+            &mut self.asked
+        };
+        if waiting.len() < ASKED_MAX {
+            waiting.push(asked.clone());
+        }
+    }
+
+    /// Those whose question was answered by the attempt that has ended.
+    pub(super) fn take_answered(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.answered)
     }
 
     /// Does one piece of work: opens and searches the memory, or walks once, or compares once.
@@ -181,6 +211,13 @@ impl Session {
         };
         self.due = later(end, wait);
         self.spent = Duration::ZERO;
+        if self.once.is_none() {
+            self.answered.append(&mut self.asked);
+            self.asked.append(&mut self.asked_since);
+            if !self.asked.is_empty() {
+                self.due = end;
+            }
+        }
         Step::Told(self.facts.clone())
     }
 
