@@ -28,7 +28,8 @@ pub struct SiteKey {
     /// The process.
     pub process: ProcessKey,
     /// The runtime's own number of the site: see [`crate::key::site`] for the reserved ones; for
-    /// tokio the virtual address of the task vtable *in the file*.
+    /// tokio the virtual address of the task vtable *in the file*; for Go the address behind the `go` statement and that of
+    /// the function it starts, each as a distance from the beginning of the text, in 32 bits.
     pub site: u64,
     /// Which plan (file) the site's number belongs to; 0 for kernel hooks.
     pub plan: u32,
@@ -47,6 +48,8 @@ pub mod runtime {
     pub const THREAD: u32 = 1;
     /// tokio tasks.
     pub const TOKIO: u32 = 2;
+    /// Goroutines.
+    pub const GO: u32 = 3;
 }
 
 /// Site numbers that mean the same for every runtime. Real sites never collide with them: addresses and

@@ -9,6 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// - with [`from::CONSTANT`] it is `site`
 /// - with [`from::REGISTER`], register `reg` minus the load bias
 /// - with [`from::HEADER`], `p = reg`; `derefs` times `p = *p`; then `*(p + field)` minus the load bias
+/// - with [`from::PAIR`], two addresses that the runtime's own program knows where to find, each minus the load bias and
+///   minus `site`: the first in the upper half, the second in the lower. `field` is where the first is in the task's header
 ///
 /// The load bias is the run-time address of the probed instruction minus `vaddr`, so that no per-process
 /// table is needed.
@@ -17,13 +19,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Point {
     /// Virtual address, in the file, of the instruction the probe sits on.
     pub vaddr: u64,
-    /// The site, for [`from::CONSTANT`].
+    /// The site, for [`from::CONSTANT`]; what addresses are counted from, for [`from::PAIR`].
     pub site: u64,
     /// The plan it belongs to: index into the map of plans.
     pub plan: u32,
     /// One of [`crate::key::runtime`].
     pub runtime: u32,
-    /// Byte offset of the field that names the site, for [`from::HEADER`].
+    /// Byte offset of the field that names the site, for [`from::HEADER`] and [`from::PAIR`].
     pub field: u32,
     /// One of [`role`].
     pub role: u8,
@@ -51,6 +53,8 @@ pub mod from {
     pub const REGISTER: u8 = 2;
     /// A field of the task header holds it.
     pub const HEADER: u8 = 3;
+    /// Two addresses.
+    pub const PAIR: u8 = 4;
 }
 
 /// Register numbers: the order of x86-64 machine code (rax = 0 … r15 = 15).

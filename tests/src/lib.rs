@@ -10,6 +10,7 @@ pub mod books;
 pub mod compare;
 pub mod debugger;
 pub mod ending;
+pub mod golang;
 pub mod hooked;
 pub mod hostile;
 pub mod http;

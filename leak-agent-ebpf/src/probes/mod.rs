@@ -1,5 +1,6 @@
 //! The programs, one file per concept.
 
+mod go;
 mod process;
 mod thread;
 mod tokio;

@@ -5,8 +5,9 @@
 //!  kernel ─ ring thread ──────┐                      ┌─► attach thread ─► kernel
 //!  discovery pool ────────────┼─► inbox ─► Follower ─┼─► discovery pool
 //!  attach thread ─────────────┤              │       └─► stack thread ──► kernel (learned frames)
-//!  stack thread ──────────────┤              └─► books thread ──► memory of processes
-//!  books thread ──────────────┤
+//!  stack thread ──────────────┤              ├─► books thread ──► memory of processes
+//!  books thread ──────────────┤              └─► name thread ───► executables
+//!  name thread ───────────────┤
 //!  kernel ─ totals, counters ─┴─ every tick ───► engine ─► snapshot ─► report ─► outputs
 //! ```
 
@@ -16,6 +17,7 @@ use super::attachments::{self, Request};
 use super::books;
 use super::handle::{AgentHandle, StartError, Stop};
 use super::message::{Message, Resolution};
+use super::names;
 use super::pace::Pace;
 use super::reconcile::Reconciler;
 use super::ring::{self, RingCounts};
@@ -30,9 +32,10 @@ use crate::report::Report;
 use crate::source::{self, HookPlan};
 use crate::stack::DebugFiles;
 use crate::sys::{caps, clock, heap, proc};
-use crate::types::{BootTime, PlanId};
+use crate::types::{BootTime, ExecutableId, PlanId};
 use leak_agent_common::counter::Counter;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
@@ -94,6 +97,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     let stacks = stacks::spawn(frames, debug_files, inbox.clone()).map_err(StartError::Thread)?;
     let books = books::spawn(Arc::clone(&kernel.totals), config.reconcile, inbox.clone())
         .map_err(StartError::Thread)?;
+    let names = names::spawn(inbox.clone()).map_err(StartError::Thread)?;
     let answers = inbox.clone();
     let pool = Pool::start(source::all(), move |done| {
         // Nobody listens any more only when the agent ends.
@@ -132,7 +136,9 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         requests,
         stacks,
         books,
+        names,
         hooks: HashMap::new(),
+        files: HashMap::new(),
         plans: HashMap::new(),
         attaching: 0,
         settled: false,
@@ -175,7 +181,10 @@ struct Follower {
     requests: Sender<Request>,
     stacks: Stacks,
     books: Sender<books::Request>,
+    names: Sender<names::Request>,
     hooks: HashMap<AttachmentKey, Arc<HookPlan>>,
+    /// The files of those plans whose sites are named as they are seen.
+    files: HashMap<AttachmentKey, (Arc<File>, ExecutableId)>,
     plans: HashMap<AttachmentKey, PlanId>,
     attaching: usize,
     settled: bool,
@@ -263,6 +272,7 @@ impl Follower {
             Message::Booked(process, plan, facts) => self.engine.booked(process, plan, facts),
             Message::Compared(asked) => drop(asked),
             Message::Detached(plan) => self.engine.plan_dropped(plan),
+            Message::Named(plan, sites) => self.engine.named(plan, sites),
             Message::Resolved(resolution) => {
                 let Resolution {
                     process,
@@ -323,10 +333,13 @@ impl Follower {
                     attachment,
                     file,
                     path,
+                    executable,
                     plan,
-                    ..
                 } => {
                     self.hooks.insert(attachment, Arc::clone(&plan));
+                    if plan.names.is_some() {
+                        self.files.insert(attachment, (Arc::clone(&file), executable));
+                    }
                     let request = Request::Attach {
                         attachment,
                         file,
@@ -340,6 +353,7 @@ impl Follower {
                 Action::Detach { attachment } => {
                     self.plans.remove(&attachment);
                     self.hooks.remove(&attachment);
+                    self.files.remove(&attachment);
                     // A thread that is gone has detached everything.
                     let _ = self.requests.send(Request::Detach(attachment));
                 }
@@ -388,6 +402,33 @@ impl Follower {
         let _ = self.books.send(request);
     }
 
+    /// Asks for the names of sites that were seen for the first time.
+    fn ask_names(&mut self) {
+        let mut unnamed: BTreeMap<PlanId, Vec<u64>> = BTreeMap::new();
+        for (plan, number) in self.engine.take_unnamed() {
+            unnamed.entry(plan).or_default().push(number);
+        }
+        for (plan, numbers) in unnamed {
+            let attachment = self.plans.iter().find(|(_, id)| **id == plan);
+            let Some((attachment, _)) = attachment else {
+                continue;
+            };
+            let Some((hooks, (file, executable))) =
+                self.hooks.get(attachment).zip(self.files.get(attachment))
+            else {
+                continue;
+            };
+            // Without the thread, sites are shown by their numbers.
+            let _ = self.names.send(names::Request {
+                plan,
+                hooks: Arc::clone(hooks),
+                file: Arc::clone(file),
+                executable: executable.clone(),
+                numbers,
+            });
+        }
+    }
+
     /// Reads the kernel's books and clears what is over.
     fn tick(&mut self, now: BootTime) -> Snapshot {
         match self.kernel.counters.read() {
@@ -403,6 +444,7 @@ impl Follower {
             Ok(reading) => {
                 self.fill = reading.fill;
                 self.engine.totals(&reading.rows, self.lost_counts, clock::now());
+                self.ask_names();
                 self.compare_with_proc(now);
             }
             Err(error) => self.failed("totals_unreadable", &error),

@@ -23,6 +23,8 @@ pub(super) enum Message {
     Compared(Asked),
     /// A plan is detached.
     Detached(PlanId),
+    /// Sites of a plan have names.
+    Named(PlanId, Vec<(u64, SiteInfo)>),
     /// A creation stack has led to a site.
     Resolved(Resolution),
 }

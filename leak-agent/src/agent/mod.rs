@@ -5,6 +5,7 @@ mod books;
 mod follow;
 mod handle;
 mod message;
+mod names;
 mod pace;
 mod proc_only;
 mod reconcile;

@@ -15,12 +15,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The program of the hooks in files, loaded for the kind of link that this kernel has.
+/// The programs of the hooks in files by runtime, loaded for the kind of link that this kernel has.
 pub(super) enum Means {
     /// One link for many points (6.6).
-    Multi(OwnedFd),
-    /// One link per point; each takes 0.1–0.25 s to detach.
-    Perf(&'static str, Arc<Mutex<Ebpf>>),
+    Multi(BTreeMap<u32, OwnedFd>),
+    /// One link per point; each takes 0.1–0.25 s to detach. The programs by their names.
+    Perf(BTreeMap<u32, &'static str>, Arc<Mutex<Ebpf>>),
 }
 
 /// Threads that detach everything at the end, and the stack of each, bytes.
@@ -132,8 +132,10 @@ impl Attacher {
         };
         // The magic link leads to the inode that was inspected, also when its path is gone or names another.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let no_program = || failed(io::ErrorKind::NotFound.into());
         let links = match &self.means {
-            Means::Multi(program) => {
+            Means::Multi(programs) => {
+                let program = programs.get(&plan.runtime.wire).ok_or_else(no_program)?;
                 let offsets: Vec<u64> = plan.points.iter().map(|point| point.offset.0).collect();
                 let cookies: Vec<u64> = (u64::from(first)..).take(offsets.len()).collect();
                 let path = CString::new(path).map_err(|error| failed(error.into()))?;
@@ -141,12 +143,13 @@ impl Attacher {
                     syscall::link_multi_uprobe(program.as_fd(), &path, &offsets, &cookies).map_err(failed)?,
                 )
             }
-            Means::Perf(hook, loaded) => {
+            Means::Perf(hooks, loaded) => {
                 let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-                let program: &mut UProbe = loaded
-                    .program_mut(hook)
+                let program: &mut UProbe = hooks
+                    .get(&plan.runtime.wire)
+                    .and_then(|hook| loaded.program_mut(hook))
                     .and_then(|program| program.try_into().ok())
-                    .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+                    .ok_or_else(no_program)?;
                 let mut links = Vec::with_capacity(plan.points.len());
                 for (cookie, point) in (u64::from(first)..).zip(&plan.points) {
                     let at = UProbeAttachPoint {
@@ -225,6 +228,7 @@ fn wire_point(point: &PlanPoint, plan: u32, runtime: u32) -> Point {
         PointSite::Constant(site) => (from::CONSTANT, site, 0, 0, 0),
         PointSite::Register(reg) => (from::REGISTER, 0, reg, 0, 0),
         PointSite::Header { reg, derefs, field } => (from::HEADER, 0, reg, derefs, field),
+        PointSite::Pair { base, field } => (from::PAIR, base.0, 0, 0, field),
     };
     Point {
         vaddr: point.vaddr.0,

@@ -10,8 +10,9 @@ use super::{BpfError, fields, object, syscall};
 use aya::maps::{Map as AyaMap, MapData, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, UProbe};
 use aya::{Ebpf, EbpfLoader};
+use leak_agent_common::key::runtime;
 use leak_agent_common::settings;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +40,7 @@ pub struct Limits {
     pub perf_links: bool,
 }
 
-/// The program of the hooks in files.
+/// What the programs of the hooks in files do.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Hook {
     /// Counts.
@@ -50,11 +51,11 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// Its name in the object.
-    pub(super) const fn program(self) -> &'static str {
+    /// The programs by runtime, by their names in the object.
+    pub(super) const fn programs(self) -> [(u32, &'static str); 2] {
         match self {
-            Self::Count => "tokio_hook",
-            Self::Empty => "empty_hook",
+            Self::Count => [(runtime::TOKIO, "tokio_hook"), (runtime::GO, "go_hook")],
+            Self::Empty => [(runtime::TOKIO, "empty_hook"), (runtime::GO, "empty_hook")],
         }
     }
 }
@@ -152,9 +153,8 @@ impl Kernel {
             .map(|(program, _)| Ok((*program, program_fd(&programs, program)?)))
             .collect::<Result<Vec<_>, BpfError>>()?;
         let loaded = Arc::new(Mutex::new(programs));
-        let hook = limits.hook.program();
-        let (means, fd) = hook_programs(limits, object, &loaded, &maps)?;
-        fds.push((hook, fd));
+        let (means, hooks) = hook_programs(limits, object, &loaded, &maps)?;
+        fds.extend(hooks);
         Ok(Self {
             totals: Arc::new(Totals {
                 sites: maps.take("SITES", limits.sites)?,
@@ -351,23 +351,38 @@ fn program_fd(programs: &Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> 
         .map_err(|error| failed(error.into()))
 }
 
-/// Loads the program of the hooks in files: for multi links where the kernel has them, else for perf links.
+/// Programs by name.
+type Programs = Vec<(&'static str, OwnedFd)>;
+
+/// Loads the programs of the hooks in files: for multi links where the kernel has them, else for perf links.
 fn hook_programs(
     limits: &Limits,
     object: &[u8],
     loaded: &Arc<Mutex<Ebpf>>,
     maps: &Maps,
-) -> Result<(Means, OwnedFd), BpfError> {
-    let hook = limits.hook.program();
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Load {
-        program: hook,
-        source,
-    };
+) -> Result<(Means, Programs), BpfError> {
+    let hooks = BTreeMap::from(limits.hook.programs());
+    let names: BTreeSet<&'static str> = hooks.values().copied().collect();
     if !limits.perf_links {
-        match load_multi(object, hook, maps) {
-            Ok(program) if syscall::has_multi_uprobe(program.as_fd()) => {
-                let fd = program.try_clone().map_err(|error| failed(error.into()))?;
-                return Ok((Means::Multi(program), fd));
+        match load_multi(object, &names, maps) {
+            Ok(programs)
+                if programs
+                    .iter()
+                    .all(|(_, fd)| syscall::has_multi_uprobe(fd.as_fd())) =>
+            {
+                let of = |hook: &str| {
+                    let (name, fd) = programs
+                        .iter()
+                        .find(|(name, _)| *name == hook)
+                        .ok_or_else(|| missing(hook))?;
+                    fd.try_clone().map_err(|error| BpfError::Load {
+                        program: name,
+                        source: error.into(),
+                    })
+                };
+                let by_runtime = hooks.iter().map(|(runtime, hook)| Ok((*runtime, of(hook)?)));
+                let by_runtime = by_runtime.collect::<Result<_, BpfError>>()?;
+                return Ok((Means::Multi(by_runtime), programs));
             }
             Ok(_) => tracing::info!("no multi links for uprobes: one perf link per point"),
             Err(error) => {
@@ -376,19 +391,26 @@ fn hook_programs(
         }
     }
     let mut programs = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-    let program: &mut UProbe = programs
-        .program_mut(hook)
-        .ok_or_else(|| missing(hook))?
-        .try_into()
-        .map_err(|error: aya::programs::ProgramError| failed(error.into()))?;
-    program.load().map_err(|error| failed(error.into()))?;
-    let fd = program_fd(&programs, hook)?;
-    Ok((Means::Perf(hook, Arc::clone(loaded)), fd))
+    let mut fds = Vec::new();
+    for name in names {
+        let failed = |error: aya::programs::ProgramError| BpfError::Load {
+            program: name,
+            source: error.into(),
+        };
+        let program: &mut UProbe = programs
+            .program_mut(name)
+            .ok_or_else(|| missing(name))?
+            .try_into()
+            .map_err(failed)?;
+        program.load().map_err(failed)?;
+        fds.push((name, program_fd(&programs, name)?));
+    }
+    Ok((Means::Perf(hooks, Arc::clone(loaded)), fds))
 }
 
-/// aya 0.14 cannot load a program for multi links: the same object once more, relocated to the maps that aya
+/// aya 0.14 cannot load programs for multi links: the same object once more, relocated to the maps that aya
 /// made, through the raw system call.
-fn load_multi(object: &[u8], name: &'static str, maps: &Maps) -> Result<OwnedFd, BpfError> {
+fn load_multi(object: &[u8], names: &BTreeSet<&'static str>, maps: &Maps) -> Result<Programs, BpfError> {
     let unusable = |error: &dyn std::fmt::Display| BpfError::Object {
         reason: error.to_string(),
     };
@@ -410,14 +432,19 @@ fn load_multi(object: &[u8], name: &'static str, maps: &Maps) -> Result<OwnedFd,
         .relocate_maps(bound.into_iter(), &text)
         .map_err(|error| unusable(&error))?;
     object.relocate_calls(&text).map_err(|error| unusable(&error))?;
-    let program = object.programs.get(name).ok_or_else(|| missing(name))?;
-    let function = object
-        .functions
-        .get(&program.function_key())
-        .ok_or_else(|| missing(name))?;
-    let instructions = syscall::instruction_bytes(&function.instructions);
-    syscall::load_multi_uprobe(name, &instructions, &object.license).map_err(|error| BpfError::Load {
-        program: name,
-        source: error.into(),
-    })
+    let load = |name: &'static str| {
+        let program = object.programs.get(name).ok_or_else(|| missing(name))?;
+        let function = object
+            .functions
+            .get(&program.function_key())
+            .ok_or_else(|| missing(name))?;
+        let instructions = syscall::instruction_bytes(&function.instructions);
+        let fd = syscall::load_multi_uprobe(name, &instructions, &object.license);
+        let fd = fd.map_err(|error| BpfError::Load {
+            program: name,
+            source: error.into(),
+        })?;
+        Ok((name, fd))
+    };
+    names.iter().map(|name| load(name)).collect()
 }

@@ -240,6 +240,7 @@ mod tests {
                 evidence: "a test".to_owned(),
                 finish_is_early: false,
                 books: None,
+                names: None,
             })
         }
     }

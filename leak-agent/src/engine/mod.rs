@@ -25,13 +25,16 @@ use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
 use process::{Birth, Process};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an ended process stays: long enough for the counts of its last threads to arrive and for every
 /// output to show it once more.
 const KEEP_ENDED: Duration = Duration::from_secs(2);
+
+/// Sites of all plans whose names are asked for; further ones are shown by their numbers.
+const ASKED_MAX: usize = 1 << 18;
 
 /// A runtime that is followed by kernel hooks in every process.
 #[derive(Clone, Debug)]
@@ -64,6 +67,9 @@ pub struct Engine {
     counters: BTreeMap<&'static str, u64>,
     garbage: Garbage,
     unknown: Vec<ProcessKey>,
+    /// Sites whose names are to be asked for, and those that were.
+    unnamed: BTreeSet<(PlanId, u64)>,
+    asked: HashSet<(PlanId, u64)>,
     lost_counts: u64,
 }
 
@@ -81,6 +87,8 @@ impl Engine {
             counters: BTreeMap::new(),
             garbage: Garbage::default(),
             unknown: Vec::new(),
+            unnamed: BTreeSet::new(),
+            asked: HashSet::new(),
             lost_counts: 0,
         }
     }
@@ -129,6 +137,36 @@ impl Engine {
     /// A plan is detached.
     pub fn plan_dropped(&mut self, plan: PlanId) {
         self.plans.remove(&plan);
+        self.unnamed.retain(|(of, _)| *of != plan);
+        self.asked.retain(|(of, _)| *of != plan);
+    }
+
+    /// Takes the names of sites that [`Self::take_unnamed`] gave.
+    pub fn named(&mut self, plan: PlanId, sites: Vec<(u64, SiteInfo)>) {
+        if let Some(facts) = self.plans.get_mut(&plan) {
+            Arc::make_mut(facts).named(sites);
+        }
+    }
+
+    /// Sites that are seen for the first time and that have no name so far; each is given once.
+    pub fn take_unnamed(&mut self) -> BTreeSet<(PlanId, u64)> {
+        std::mem::take(&mut self.unnamed)
+    }
+
+    fn see(&mut self, plan: PlanId, number: u64) {
+        let unnamed = self
+            .plans
+            .get(&plan)
+            .is_some_and(|facts| facts.is_unnamed(number));
+        if !unnamed || self.asked.contains(&(plan, number)) {
+            return;
+        }
+        if self.asked.len() >= ASKED_MAX {
+            self.count("sites_not_named");
+            return;
+        }
+        self.asked.insert((plan, number));
+        self.unnamed.insert((plan, number));
     }
 
     /// This image of a process has mapped a file with this plan.
@@ -149,6 +187,9 @@ impl Engine {
 
     /// What the runtime's own books say of this plan in this process.
     pub fn booked(&mut self, process: ProcessKey, plan: PlanId, facts: BookFacts) {
+        for number in facts.baseline.sites.keys() {
+            self.see(plan, *number);
+        }
         if let Some(process) = self.processes.get_mut(&process) {
             process.booked(plan, facts);
         }
@@ -211,6 +252,9 @@ impl Engine {
         self.lost_counts = lost_counts;
         *self.counters.entry("rows").or_default() += rows.len() as u64;
         for (key, totals) in rows {
+            if key.plan != 0 {
+                self.see(PlanId(key.plan), key.site);
+            }
             if !self.processes.contains_key(&key.process) && self.entry(key.process).is_some() {
                 self.unknown.push(key.process);
             }

@@ -1,12 +1,15 @@
 //! What the engine keeps of a hook plan that is attached.
 
-use crate::source::{HookPlan, SiteInfo};
+use crate::source::{HookPlan, SiteInfo, SiteNames};
 use crate::types::{BootTime, Runtime};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Sites of one plan that have names: further ones are shown by their numbers.
+const NAMED_MAX: usize = 1 << 16;
+
 /// A plan, as far as counts need it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PlanFacts {
     /// Its runtime.
     pub runtime: Runtime,
@@ -18,8 +21,10 @@ pub struct PlanFacts {
     pub points: (u32, u32),
     /// What is not followed, each as half a sentence.
     pub gaps: Vec<String>,
-    /// The sites by their numbers.
+    /// The sites by their numbers, as far as they are known.
     pub sites: HashMap<u64, Arc<SiteInfo>>,
+    /// What is known of further sites.
+    pub names: Option<Arc<dyn SiteNames>>,
     /// When its points began to count.
     pub armed_at: BootTime,
 }
@@ -40,8 +45,29 @@ impl PlanFacts {
                 .iter()
                 .map(|site| (site.number, Arc::new(site.info.clone())))
                 .collect(),
+            names: plan.names.clone(),
             armed_at,
         }
+    }
+
+    /// What people are shown of a site; `None` = the plan does not have it.
+    pub(super) fn site(&self, number: u64) -> Option<Arc<SiteInfo>> {
+        let known = self.sites.get(&number).cloned();
+        known.or_else(|| Some(Arc::new(self.names.as_ref()?.number_only(number)?)))
+    }
+
+    /// Whether the site's name is still to be asked for.
+    pub(super) fn is_unnamed(&self, number: u64) -> bool {
+        let names = self.names.as_ref().filter(|_| !self.sites.contains_key(&number));
+        self.sites.len() < NAMED_MAX && names.is_some_and(|names| names.number_only(number).is_some())
+    }
+
+    /// Takes the names of sites.
+    pub(super) fn named(&mut self, sites: Vec<(u64, SiteInfo)>) {
+        let room = NAMED_MAX.saturating_sub(self.sites.len());
+        let sites = sites.into_iter().take(room);
+        self.sites
+            .extend(sites.map(|(number, info)| (number, Arc::new(info))));
     }
 }
 

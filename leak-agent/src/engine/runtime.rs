@@ -119,7 +119,7 @@ impl Process {
                 .rows
                 .iter()
                 .filter(|(key, _)| key.plan == plan.0)
-                .filter(|(key, _)| facts.sites.get(&key.site).is_none_or(|info| !info.system))
+                .filter(|(key, _)| facts.site(key.site).is_none_or(|info| !info.system))
                 .all(|(key, row)| {
                     let known = baseline.sites.get(&key.site).copied().unwrap_or(0);
                     let missing = row.floor().saturating_sub(known);
@@ -182,28 +182,25 @@ impl Process {
             seen.insert(key.site);
             let nothing = matches!(before, Before::Nothing);
             let counts = row.counts((!nothing).then(|| known(key.site)));
-            match facts.sites.get(&key.site) {
-                Some(info) => add(sites, info, counts),
-                None if key.site == site::OTHER => add(sites, &FOLDED, counts),
-                None => add(sites, &FOREIGN, counts),
+            match facts.site(key.site) {
+                Some(info) if key.plan == plan.0 => add(sites, &info, counts),
+                _ if key.site == site::OTHER => add(sites, &FOLDED, counts),
+                _ => add(sites, &FOREIGN, counts),
             }
         }
         let Some(baseline) = books else {
             return;
         };
         for (number, alive) in baseline.sites.iter().filter(|(number, _)| !seen.contains(number)) {
-            add(
-                sites,
-                facts.sites.get(number).map_or(&*FOREIGN, |info| &**info),
-                alive_before(*alive),
-            );
+            let info = facts.site(*number);
+            add(sites, info.as_deref().unwrap_or(&FOREIGN), alive_before(*alive));
         }
         // What rows show to have been there is no longer elsewhere.
         let shown: u64 = self
             .rows
             .iter()
             .filter(|(key, _)| key.plan == plan.0)
-            .filter(|(key, _)| facts.sites.get(&key.site).is_none_or(|info| !info.system))
+            .filter(|(key, _)| facts.site(key.site).is_none_or(|info| !info.system))
             .map(|(key, row)| row.floor().saturating_sub(known(key.site)))
             .sum();
         let elsewhere = baseline.elsewhere.saturating_sub(shown);

@@ -89,6 +89,7 @@ fn facts(armed_at: u64) -> PlanFacts {
             (0x1000, Arc::new(info("a", false))),
             (0x2000, Arc::new(info("b", true))),
         ]),
+        names: None,
         armed_at: BootTime(armed_at),
     }
 }

@@ -5,12 +5,13 @@
 //! process (comes with the reading of a runtime's own books from memory).
 
 pub mod books;
+pub mod go;
 pub mod plan;
 pub mod thread;
 pub mod tokio;
 
 pub use books::{Books, ProcessBooks};
-pub use plan::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role, SiteInfo};
+pub use plan::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role, SiteInfo, SiteNames};
 
 use crate::elf::Elf;
 use crate::types::Runtime;
@@ -28,13 +29,13 @@ pub trait Source: Send + Sync {
 /// Every source of this build.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Source>> {
-    vec![Box::new(tokio::Tokio)]
+    vec![Box::new(tokio::Tokio), Box::new(go::Go)]
 }
 
 /// The runtime behind a number on the wire; `None` for one that this build does not know.
 #[must_use]
 pub fn runtime(wire: u32) -> Option<Runtime> {
-    [thread::RUNTIME, tokio::RUNTIME]
+    [thread::RUNTIME, tokio::RUNTIME, go::RUNTIME]
         .into_iter()
         .find(|runtime| runtime.wire == wire)
 }

@@ -1,7 +1,9 @@
 //! A hook plan: all hooks of one source in one executable, as data.
 
 use super::Books;
+use crate::elf::Elf;
 use crate::types::{FileOffset, Runtime, Vaddr};
+use std::fmt;
 use std::sync::Arc;
 
 /// What a source says of an executable.
@@ -39,6 +41,20 @@ pub struct HookPlan {
     pub finish_is_early: bool,
     /// How to read the runtime's own books in a process with this executable; `None` = it has none that are known.
     pub books: Option<Arc<dyn Books>>,
+    /// Names sites that only a running process shows; `None` = all are in `sites`.
+    pub names: Option<Arc<dyn SiteNames>>,
+}
+
+/// Names the sites of one executable by their numbers, when processes show that they exist. Cheap to keep; made with the
+/// plan.
+pub trait SiteNames: Send + Sync + fmt::Debug {
+    /// What the number itself says: id, kind, and whether it is the runtime's own job; the rest is provisional. Reads no
+    /// file. `None` = the executable has no such site.
+    fn number_only(&self, number: u64) -> Option<SiteInfo>;
+
+    /// What people are shown of these sites, each with its number; those that the executable does not have are left
+    /// out. Bounded and total, as [`super::Source::inspect`]; with the same file.
+    fn names(&self, elf: &Elf<'_>, numbers: &[u64]) -> Vec<(u64, SiteInfo)>;
 }
 
 /// One attach point.
@@ -80,6 +96,14 @@ pub enum PointSite {
         /// 0: the register holds the header's address. 1: the address of a pointer to it.
         derefs: u8,
         /// Offset of the field in the header, bytes.
+        field: u32,
+    },
+    /// Two addresses make the number: where the task was created (upper half) and what it begins with (lower half), each
+    /// as a distance from `base`. The runtime's own probe knows where they are.
+    Pair {
+        /// What both are counted from, in the file's own numbering.
+        base: Vaddr,
+        /// Offset of the first of them in the task's header, bytes.
         field: u32,
     },
 }

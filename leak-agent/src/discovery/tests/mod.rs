@@ -31,6 +31,7 @@ fn plan() -> HookPlan {
         evidence: "a mark at the end of the file".to_owned(),
         finish_is_early: false,
         books: None,
+        names: None,
     }
 }
 

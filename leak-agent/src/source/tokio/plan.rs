@@ -324,6 +324,7 @@ impl<'a> Planner<'a> {
                 (true, Bounds::Estimated) => "structure + 1 symbol, function bounds estimated".to_owned(),
             },
             books: Some(self.books(vtables)),
+            names: None,
         })
     }
 

@@ -1,0 +1,35 @@
+//! The Go source: which code of an executable begins and ends goroutines, and what the `go` statements are called.
+
+pub mod build_info;
+#[cfg(test)]
+mod fixture;
+mod hook;
+mod layout;
+pub mod module;
+mod names;
+pub mod pclntab;
+mod plan;
+
+use super::{Inspection, Source};
+use crate::elf::Elf;
+use crate::types::Runtime;
+use leak_agent_common::key::runtime;
+
+/// Goroutines.
+pub const RUNTIME: Runtime = Runtime {
+    wire: runtime::GO,
+    label: "go",
+};
+
+/// The source.
+pub struct Go;
+
+impl Source for Go {
+    fn runtime(&self) -> Runtime {
+        RUNTIME
+    }
+
+    fn inspect(&self, elf: &Elf<'_>) -> Inspection {
+        plan::inspect(elf)
+    }
+}

@@ -1,0 +1,165 @@
+//! Names of `go` statements: who says `go` where, and what is started.
+
+use super::module::Module;
+use super::pclntab::{Frame, Function, Table};
+use crate::elf::{Elf, Image};
+use crate::source::{SiteInfo, SiteNames};
+use iced_x86::{Decoder, DecoderOptions, FlowControl};
+
+/// Instructions of a wrapper that are looked at for what it calls.
+const WRAPPER_INSTRUCTIONS: usize = 128;
+/// Wrappers in wrappers.
+const WRAPPERS_MAX: usize = 4;
+
+/// What is kept of a file to name its sites.
+#[derive(Debug)]
+pub(super) struct GoNames {
+    executable: String,
+    module: Module,
+    /// How wrappers are marked in the table of functions.
+    wrapper: u8,
+    /// Code of the runtime's own goroutines: ranges of addresses, sorted.
+    system: Vec<(u64, u64)>,
+}
+
+/// A site's number, taken apart.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The instruction behind the `go` statement, in the file's own numbering.
+    statement: u64,
+    /// The function that it starts.
+    function: u64,
+}
+
+impl GoNames {
+    pub(super) fn new(executable: String, module: Module, wrapper: u8, system: Vec<(u64, u64)>) -> Self {
+        Self {
+            executable,
+            module,
+            wrapper,
+            system,
+        }
+    }
+
+    /// `None` = no place in this file's code.
+    fn place(&self, number: u64) -> Option<Place> {
+        let Module { text, text_end, .. } = self.module;
+        let within = |distance: u64| text.checked_add(distance).filter(|vaddr| *vaddr < text_end);
+        Some(Place {
+            statement: within(number >> 32)?,
+            function: within(number & u64::from(u32::MAX))?,
+        })
+    }
+
+    /// Whether this function is that of a goroutine which is the runtime's own job.
+    fn is_system(&self, function: u64) -> bool {
+        let after = self.system.partition_point(|(from, _)| *from <= function);
+        let range = after.checked_sub(1).and_then(|index| self.system.get(index));
+        range.is_some_and(|(_, to)| function < *to)
+    }
+
+    fn info(&self, number: u64, place: Place) -> SiteInfo {
+        let system = self.is_system(place.function);
+        SiteInfo {
+            id: format!(
+                "{}:{:x}.{:x}",
+                self.executable,
+                number >> 32,
+                number & u64::from(u32::MAX)
+            ),
+            name: format!("{:#x}", place.function),
+            location: None,
+            kind: if system { "system" } else { "goroutine" },
+            system,
+            ambiguous: false,
+            note: None,
+        }
+    }
+
+    fn named(&self, image: &Image<'_>, table: &Table<'_>, number: u64, place: Place) -> SiteInfo {
+        let mut info = self.info(number, place);
+        if let Some(function) = table.function_of(place.function) {
+            let started = started(image, table, function, self.wrapper);
+            match started.as_str() {
+                "runtime.main" => {
+                    info.name = "main.main".to_owned();
+                    info.kind = "main";
+                }
+                "runtime.corostart" => {
+                    info.name = started;
+                    info.kind = "coroutine";
+                }
+                _ => info.name = started,
+            }
+        }
+        // The byte before a return address belongs to the call.
+        let frames = table.frames(place.statement.saturating_sub(1));
+        if let Some(Frame { function, location }) = frames.first() {
+            let outer = frames.iter().skip(1).map(|frame| frame.function.as_str());
+            let chain: Vec<&str> = std::iter::once(function.as_str()).chain(outer).collect();
+            info.location.clone_from(location);
+            info.note = Some(format!("created by {}", chain.join(" in ")));
+        }
+        info
+    }
+}
+
+impl SiteNames for GoNames {
+    fn number_only(&self, number: u64) -> Option<SiteInfo> {
+        Some(self.info(number, self.place(number)?))
+    }
+
+    fn names(&self, elf: &Elf<'_>, numbers: &[u64]) -> Vec<(u64, SiteInfo)> {
+        let Ok(image) = Image::parse(elf) else {
+            return Vec::new();
+        };
+        let Some(table) = self.module.open(&image) else {
+            return Vec::new();
+        };
+        numbers
+            .iter()
+            .filter_map(|number| {
+                let place = self.place(*number)?;
+                Some((*number, self.named(&image, &table, *number, place)))
+            })
+            .collect()
+    }
+}
+
+/// The name of what a goroutine really runs: behind `go f(x)` the compiler starts a wrapper that calls `f`.
+fn started(image: &Image<'_>, table: &Table<'_>, function: Function, wrapper: u8) -> String {
+    let mut function = function;
+    for _ in 0..WRAPPERS_MAX {
+        if table.kind(function) != Some(wrapper) {
+            break;
+        }
+        // What it calls may be inlined: then it is the outermost of the calls inlined into the wrapper.
+        if let Some(inlined) = table.first_inlined(function) {
+            return inlined;
+        }
+        let Some(called) = called(image, table, function) else {
+            break;
+        };
+        function = called;
+    }
+    table.shown_name(function)
+}
+
+/// The function that a wrapper calls.
+fn called(image: &Image<'_>, table: &Table<'_>, function: Function) -> Option<Function> {
+    let size = usize::try_from(function.end.checked_sub(function.entry)?).ok()?;
+    let bytes = image.bytes_from(function.entry)?;
+    let bytes = bytes.get(..size).unwrap_or(bytes);
+    let decoder = Decoder::with_ip(64, bytes, function.entry, DecoderOptions::NONE);
+    decoder
+        .into_iter()
+        .take(WRAPPER_INSTRUCTIONS)
+        .filter(|instruction| instruction.flow_control() == FlowControl::Call)
+        .filter_map(|instruction| table.function_of(instruction.near_branch_target()))
+        .find(|called| {
+            let runtime = table.name_begins(*called, b"runtime.");
+            !runtime
+                || table.name_begins(function, b"runtime.")
+                    && !table.name_begins(*called, b"runtime.morestack")
+        })
+}

