@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,12 @@ pub struct AgentConfig {
     pub interval: Duration,
     /// How often our counts are compared with the runtimes' own books in the memory of the processes.
     pub reconcile: Duration,
+    /// How tasks of runtimes in user space are counted.
+    pub mode: Mode,
+    /// How often the books of a process without probes are read.
+    pub watch_interval: Duration,
+    /// The books of one process take at most this share of the time of the thread that reads them, in percent.
+    pub books_share: f64,
     /// Whether the agent follows itself, too.
     pub follow_self: bool,
     /// `false` = no BPF: threads are counted from `/proc`.
@@ -47,6 +54,11 @@ impl AgentConfig {
     pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
     /// The shortest time between two readings of the same books.
     pub const SHORTEST_RECONCILE: Duration = Duration::from_millis(100);
+    /// How often the books of a process without probes may be read.
+    pub const WATCH_INTERVALS: RangeInclusive<Duration> =
+        Duration::from_millis(100)..=Duration::from_secs(3600);
+    /// The shares of a thread's time that the books of one process may be given, in percent.
+    pub const BOOKS_SHARES: RangeInclusive<f64> = 0.01..=50.0;
 }
 
 impl Default for AgentConfig {
@@ -57,6 +69,9 @@ impl Default for AgentConfig {
             debug_dirs: Vec::new(),
             interval: Duration::from_secs(1),
             reconcile: Duration::from_secs(30),
+            mode: Mode::Trace,
+            watch_interval: Duration::from_secs(5),
+            books_share: 1.0,
             follow_self: false,
             bpf: true,
             ring_bytes: 4 << 20,
@@ -67,6 +82,30 @@ impl Default for AgentConfig {
             stack_bytes: 16 * 1024,
             stats: false,
             stream_every: None,
+        }
+    }
+}
+
+/// How tasks of runtimes in user space are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// By probes, each spawn and each end.
+    #[default]
+    Trace,
+    /// By reading the runtimes' own books in the memory of the processes, again and again: no probes.
+    Watch,
+    /// As [`Self::Watch`], and by probes from when the tasks of a process grow.
+    Auto,
+}
+
+impl Mode {
+    /// Its name.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Watch => "watch",
+            Self::Auto => "auto",
         }
     }
 }

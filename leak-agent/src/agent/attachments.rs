@@ -3,7 +3,7 @@
 use super::message::Message;
 use crate::bpf::{Attached, Attacher};
 use crate::discovery::AttachmentKey;
-use crate::engine::PlanFacts;
+use crate::engine::{PlanFacts, Probes};
 use crate::source::HookPlan;
 use crate::sys::clock;
 use std::collections::HashMap;
@@ -21,6 +21,8 @@ pub(super) enum Request {
         file: Arc<File>,
         path: String,
         plan: Arc<HookPlan>,
+        /// Why, as half a sentence; `None` = so the operator wants it.
+        reason: Option<String>,
     },
     /// Detach it.
     Detach(AttachmentKey),
@@ -51,9 +53,10 @@ fn serve(mut attacher: Attacher, requests: &Receiver<Request>, inbox: &SyncSende
                 file,
                 path,
                 plan,
+                reason,
             } => {
                 let result = attacher.attach(&file, &path, &plan).map(|done| {
-                    let facts = PlanFacts::new(&plan, clock::now());
+                    let facts = PlanFacts::new(&plan, clock::now(), Probes::Attached(reason));
                     let id = done.plan;
                     tracing::info!(path, plan = id.0, points = plan.points.len(), runtime = %plan.runtime, "attached");
                     attached.insert(attachment, done);

@@ -2,12 +2,13 @@
 //! later, again and again, for whether our counts still agree.
 
 mod session;
+mod watch;
 
 use super::message::Message;
 use super::reconcile::Asked;
 use crate::bpf::maps::Totals;
 use crate::discovery::AttachmentKey;
-use crate::engine::BookFacts;
+use crate::engine::{BookFacts, WatchFacts};
 use crate::source::HookPlan;
 use crate::sys::clock;
 use crate::types::{BootTime, PlanId, ProcessKey};
@@ -17,9 +18,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::time::Duration;
+use watch::{Pace, Searches, Watch};
 
 /// Books that are read at the same time, at most; those of further processes are not, and the report says so.
 const SESSIONS_MAX: usize = 4096;
+
+/// A process that has just begun is read for the first time after this time, unless watched more often.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// What the thread is asked for.
 pub(super) enum Request {
@@ -33,6 +38,15 @@ pub(super) enum Request {
         /// never read.
         urgent: bool,
     },
+    /// The same for a plan without probes: read what is alive, and go on doing so.
+    Watch {
+        process: ProcessKey,
+        plan: PlanId,
+        attachment: AttachmentKey,
+        hooks: Arc<HookPlan>,
+        /// The process has run for a while; a new one has nothing to show yet.
+        urgent: bool,
+    },
     /// The file is no longer used there.
     Unfollow { process: ProcessKey, plan: PlanId },
     /// The process has ended, or runs another image.
@@ -41,14 +55,26 @@ pub(super) enum Request {
     CompareAll(Asked),
 }
 
-/// Starts the thread; it ends when the returned sender is dropped. `every` = how often agreed books are compared again.
+/// How often books are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Often {
+    /// How often agreed books are compared with our counts again.
+    pub(super) reconcile: Duration,
+    /// How often those of a process without probes are read.
+    pub(super) watch: Duration,
+    /// Walks through the same lists take at most this share of the thread's time, in percent.
+    pub(super) share: f64,
+}
+
+/// Starts the thread; it ends when the returned sender is dropped. Without totals there are no counts to compare with,
+/// and books are only watched.
 ///
 /// # Errors
 ///
 /// No thread could be started.
 pub(super) fn spawn(
-    totals: Arc<Totals>,
-    every: Duration,
+    totals: Option<Arc<Totals>>,
+    often: Often,
     inbox: SyncSender<Message>,
 ) -> io::Result<Sender<Request>> {
     let (sender, requests) = channel();
@@ -58,9 +84,14 @@ pub(super) fn spawn(
         .spawn(move || {
             let books = Reader {
                 totals,
-                every,
+                every: often.reconcile,
+                pace: Pace {
+                    every: often.watch,
+                    share: 100.0 / often.share,
+                },
                 inbox,
                 sessions: BTreeMap::new(),
+                searches: Searches::default(),
             };
             books.serve(&requests);
         })?;
@@ -68,10 +99,29 @@ pub(super) fn spawn(
 }
 
 struct Reader {
-    totals: Arc<Totals>,
+    totals: Option<Arc<Totals>>,
     every: Duration,
+    pace: Pace,
     inbox: SyncSender<Message>,
-    sessions: BTreeMap<(ProcessKey, PlanId), Session>,
+    sessions: BTreeMap<(ProcessKey, PlanId), Reading>,
+    searches: Searches,
+}
+
+/// What is done with the books of one file in one process.
+enum Reading {
+    /// They are compared with our counts.
+    Compare(Box<Session>),
+    /// They are all there is.
+    Watch(Box<Watch>),
+}
+
+impl Reading {
+    fn due(&self) -> BootTime {
+        match self {
+            Self::Compare(session) => session.due(),
+            Self::Watch(watch) => watch.due(),
+        }
+    }
 }
 
 impl Reader {
@@ -111,14 +161,39 @@ impl Reader {
                     return;
                 };
                 if self.sessions.len() < SESSIONS_MAX {
-                    self.sessions.insert((process, plan), session);
+                    self.sessions
+                        .insert((process, plan), Reading::Compare(Box::new(session)));
                 } else {
                     let mut facts = BookFacts::default();
-                    facts.baseline.doubt =
-                        Some(format!("those of {SESSIONS_MAX} processes are read already"));
+                    facts.baseline.doubt = Some(full());
                     // Nobody listens any more only when the agent ends.
                     let _ = self.inbox.send(Message::Booked(process, plan, facts));
                 }
+            }
+            Request::Watch {
+                process,
+                plan,
+                attachment,
+                hooks,
+                urgent,
+            } => {
+                let wait = if urgent {
+                    Duration::ZERO
+                } else {
+                    self.pace.every.min(YOUNG)
+                };
+                let due = later(clock::now(), wait);
+                let watch = Watch::new(process, plan, attachment.file, hooks, due);
+                let Some(watch) = watch.filter(|_| self.sessions.len() < SESSIONS_MAX) else {
+                    let facts = WatchFacts {
+                        doubt: Some(full()),
+                        ..WatchFacts::default()
+                    };
+                    let _ = self.inbox.send(Message::Watched(process, plan, Box::new(facts)));
+                    return;
+                };
+                self.sessions
+                    .insert((process, plan), Reading::Watch(Box::new(watch)));
             }
             Request::Unfollow { process, plan } => {
                 self.sessions.remove(&(process, plan));
@@ -128,8 +203,11 @@ impl Reader {
             }
             Request::CompareAll(asked) => {
                 let now = clock::now();
-                for session in self.sessions.values_mut() {
-                    session.ask(&asked, now);
+                for reading in self.sessions.values_mut() {
+                    match reading {
+                        Reading::Compare(session) => session.ask(&asked, now),
+                        Reading::Watch(watch) => watch.ask(&asked, now),
+                    }
                 }
             }
         }
@@ -137,25 +215,44 @@ impl Reader {
 
     /// One piece of work; `false` = nobody listens any more.
     fn step(&mut self, key: (ProcessKey, PlanId)) -> bool {
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return true;
-        };
-        match session.step(&self.totals, self.every) {
-            session::Step::Told(facts) => {
-                let (process, plan) = key;
-                let answered = session.take_answered();
-                self.inbox.send(Message::Booked(process, plan, facts)).is_ok()
-                    && answered
-                        .into_iter()
-                        .all(|asked| self.inbox.send(Message::Compared(asked)).is_ok())
-            }
-            session::Step::Quiet => true,
-            session::Step::Over => {
+        let (process, plan) = key;
+        let mut answered = Vec::new();
+        let message = match (self.sessions.get_mut(&key), &self.totals) {
+            (Some(Reading::Compare(session)), Some(totals)) => match session.step(totals, self.every) {
+                session::Step::Told(facts) => {
+                    answered = session.take_answered();
+                    Message::Booked(process, plan, facts)
+                }
+                session::Step::Quiet => return true,
+                session::Step::Over => {
+                    self.sessions.remove(&key);
+                    return true;
+                }
+            },
+            (Some(Reading::Watch(watch)), _) => match watch.step(self.pace, &mut self.searches) {
+                watch::Step::Told(facts) => {
+                    answered = watch.take_answered();
+                    Message::Watched(process, plan, facts)
+                }
+                watch::Step::Over => {
+                    self.sessions.remove(&key);
+                    Message::WatchOver(process, plan)
+                }
+            },
+            (Some(Reading::Compare(_)), None) => {
                 self.sessions.remove(&key);
-                true
+                return true;
             }
-        }
+            (None, _) => return true,
+        };
+        let mut messages = std::iter::once(message).chain(answered.into_iter().map(Message::Compared));
+        messages.all(|message| self.inbox.send(message).is_ok())
     }
+}
+
+/// Said of books that are not read.
+fn full() -> String {
+    format!("those of {SESSIONS_MAX} processes are read already")
 }
 
 /// `now` and a while.

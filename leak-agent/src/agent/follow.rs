@@ -14,7 +14,7 @@
 mod facts;
 
 use super::attachments::{self, Request};
-use super::books;
+use super::books::{self, Often};
 use super::handle::{AgentHandle, StartError, Stop};
 use super::message::{Message, Resolution};
 use super::names;
@@ -22,17 +22,18 @@ use super::pace::Pace;
 use super::reconcile::Reconciler;
 use super::ring::{self, RingCounts};
 use super::stacks::{self, Stacks};
+use super::watched::Watched;
 use crate::bpf::error::chain;
 use crate::bpf::{Hook, Kernel, Limits};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, Mode};
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
-use crate::engine::{Engine, KernelRuntime, Snapshot, Uncounted};
+use crate::engine::{Engine, KernelRuntime, PlanFacts, Probes, Snapshot, Uncounted};
 use crate::event::Event;
 use crate::report::Report;
 use crate::source::{self, HookPlan};
 use crate::stack::DebugFiles;
 use crate::sys::{caps, clock, heap, proc};
-use crate::types::{BootTime, ExecutableId, PlanId};
+use crate::types::{BootTime, ExecutableId, PlanId, ProcessKey};
 use leak_agent_common::counter::Counter;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -46,6 +47,8 @@ use tokio::sync::watch;
 const INBOX: usize = 256;
 /// The first scan counts as done after this time at the latest.
 const SETTLES_WITHIN: Duration = Duration::from_secs(15);
+/// Said of a runtime that only probes count.
+const UNREADABLE: &str = "no way is known to count its tasks from memory: --mode trace counts them by probes";
 /// How soon the loop notices that it is to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -95,8 +98,13 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     let host_root = proc::host_root();
     let debug_files = DebugFiles::new(&host_root, &config.debug_dirs);
     let stacks = stacks::spawn(frames, debug_files, inbox.clone()).map_err(StartError::Thread)?;
-    let books = books::spawn(Arc::clone(&kernel.totals), config.reconcile, inbox.clone())
-        .map_err(StartError::Thread)?;
+    let often = Often {
+        reconcile: config.reconcile,
+        watch: config.watch_interval,
+        share: config.books_share,
+    };
+    let books =
+        books::spawn(Some(Arc::clone(&kernel.totals)), often, inbox.clone()).map_err(StartError::Thread)?;
     let names = names::spawn(inbox.clone()).map_err(StartError::Thread)?;
     let answers = inbox.clone();
     let pool = Pool::start(source::all(), move |done| {
@@ -139,6 +147,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         names,
         hooks: HashMap::new(),
         files: HashMap::new(),
+        watched: Watched::default(),
         plans: HashMap::new(),
         attaching: 0,
         settled: false,
@@ -185,6 +194,7 @@ struct Follower {
     hooks: HashMap<AttachmentKey, Arc<HookPlan>>,
     /// The files of those plans whose sites are named as they are seen.
     files: HashMap<AttachmentKey, (Arc<File>, ExecutableId)>,
+    watched: Watched,
     plans: HashMap<AttachmentKey, PlanId>,
     attaching: usize,
     settled: bool,
@@ -271,6 +281,11 @@ impl Follower {
             }
             Message::Booked(process, plan, facts) => self.engine.booked(process, plan, facts),
             Message::Compared(asked) => drop(asked),
+            Message::Watched(process, plan, facts) => {
+                self.watched.was_read(process, plan);
+                self.engine.watched(process, plan, *facts);
+            }
+            Message::WatchOver(process, plan) => self.watched.was_read(process, plan),
             Message::Detached(plan) => self.engine.plan_dropped(plan),
             Message::Named(plan, sites) => self.engine.named(plan, sites),
             Message::Resolved(resolution) => {
@@ -304,11 +319,11 @@ impl Follower {
             Event::Forked { process, parent, .. } => Notice::Forked { process, parent },
             Event::Execed { process, exec, .. } => {
                 self.stacks.forget(process, Some(exec));
-                self.ask_books(books::Request::Forget { process });
+                self.forget_books(process);
                 Notice::Execed { process }
             }
             Event::Exited { process, .. } => {
-                self.ask_books(books::Request::Forget { process });
+                self.forget_books(process);
                 Notice::Exited { process }
             }
             Event::Task { .. } => return,
@@ -340,11 +355,16 @@ impl Follower {
                     if plan.names.is_some() {
                         self.files.insert(attachment, (Arc::clone(&file), executable));
                     }
+                    if self.config.mode != Mode::Trace {
+                        self.watch(attachment, plan);
+                        continue;
+                    }
                     let request = Request::Attach {
                         attachment,
                         file,
                         path,
                         plan,
+                        reason: None,
                     };
                     if self.requests.send(request).is_ok() {
                         self.attaching += 1;
@@ -354,10 +374,27 @@ impl Follower {
                     self.plans.remove(&attachment);
                     self.hooks.remove(&attachment);
                     self.files.remove(&attachment);
+                    if let Some(watched) = self.watched.end(&attachment) {
+                        self.engine.plan_dropped(watched.id);
+                        continue;
+                    }
                     // A thread that is gone has detached everything.
                     let _ = self.requests.send(Request::Detach(attachment));
                 }
                 Action::Follow { process, attachment } => {
+                    if let Some(watched) = self.watched.get(&attachment) {
+                        let (plan, hooks) = (watched.id, Arc::clone(&watched.hooks));
+                        self.engine.follow(process, plan);
+                        self.watched.follow(process, plan);
+                        self.ask_books(books::Request::Watch {
+                            process,
+                            plan,
+                            attachment,
+                            hooks,
+                            urgent: self.engine.ran_before(process, plan),
+                        });
+                        continue;
+                    }
                     if let Some(plan) = self.plans.get(&attachment) {
                         self.engine.follow(process, *plan);
                         if let Some(hooks) = self.hooks.get(&attachment) {
@@ -372,9 +409,10 @@ impl Follower {
                     }
                 }
                 Action::Unfollow { process, attachment } => {
-                    if let Some(plan) = self.plans.get(&attachment) {
-                        self.engine.unfollow(process, *plan);
-                        self.ask_books(books::Request::Unfollow { process, plan: *plan });
+                    if let Some(plan) = self.plans.get(&attachment).copied() {
+                        self.watched.was_read(process, plan);
+                        self.engine.unfollow(process, plan);
+                        self.ask_books(books::Request::Unfollow { process, plan });
                     }
                 }
                 Action::Unsupported {
@@ -388,6 +426,7 @@ impl Follower {
                     }
                 }
                 Action::Gone { process } => {
+                    self.watched.forget(process);
                     self.engine.apply(&Event::Exited {
                         process,
                         at: clock::now(),
@@ -395,6 +434,26 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Follows a file without probes: nothing is put into it.
+    fn watch(&mut self, attachment: AttachmentKey, hooks: Arc<HookPlan>) {
+        let now = clock::now();
+        let told = if hooks.books.is_some() {
+            let facts = PlanFacts::new(&hooks, now, Probes::None);
+            let plan = self.watched.begin(attachment, hooks);
+            self.plans.insert(attachment, plan);
+            self.engine.plan_armed(plan, facts);
+            Ok(())
+        } else {
+            Err(UNREADABLE.to_owned())
+        };
+        self.discovery.attached(&attachment, told, now);
+    }
+
+    fn forget_books(&mut self, process: ProcessKey) {
+        self.watched.forget(process);
+        self.ask_books(books::Request::Forget { process });
     }
 
     fn ask_books(&self, request: books::Request) {
@@ -462,7 +521,7 @@ impl Follower {
         self.act();
         // On a node where processes begin all the time there may never be a moment without one to look at.
         let long_enough = now.since(self.started) >= SETTLES_WITHIN;
-        let at_rest = self.attaching == 0 && self.discovery.settled();
+        let at_rest = self.attaching == 0 && self.discovery.settled() && self.watched.all_read();
         self.settled |= at_rest || long_enough;
         // To read the kernel's types and executables takes much more memory than what is kept of them.
         let inspections = self.discovery.counters().inspections;

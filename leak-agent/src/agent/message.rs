@@ -3,7 +3,7 @@
 use super::reconcile::Asked;
 use crate::bpf::BpfError;
 use crate::discovery::{AttachmentKey, Done};
-use crate::engine::{BookFacts, PlanFacts};
+use crate::engine::{BookFacts, PlanFacts, WatchFacts};
 use crate::event::Event;
 use crate::source::SiteInfo;
 use crate::types::{ExecId, PlanId, ProcessKey};
@@ -21,6 +21,10 @@ pub(super) enum Message {
     Booked(ProcessKey, PlanId, BookFacts),
     /// Somebody asked for comparisons: those of one file in one process are done.
     Compared(Asked),
+    /// The books of a process without probes were read.
+    Watched(ProcessKey, PlanId, Box<WatchFacts>),
+    /// They are read no more: the process is gone.
+    WatchOver(ProcessKey, PlanId),
     /// A plan is detached.
     Detached(PlanId),
     /// Sites of a plan have names.

@@ -12,6 +12,7 @@ mod reconcile;
 mod ring;
 mod self_usage;
 mod stacks;
+mod watched;
 
 pub use handle::{AgentHandle, StartError, Stop};
 pub use reconcile::{Comparison, Reconciler};

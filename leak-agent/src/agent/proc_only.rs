@@ -5,7 +5,7 @@ use super::handle::{AgentHandle, StartError};
 use super::self_usage::SelfUsage;
 use crate::config::AgentConfig;
 use crate::engine::snapshot::{
-    Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
+    CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
 };
 use crate::report::{AgentFacts, MapFacts, Mode, Readiness, Report};
 use crate::source::{SiteInfo, thread};
@@ -214,6 +214,9 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
             counts,
             exact: true,
             books: None,
+            counted_by: Some(CountedBy::Proc),
+            watch: None,
+            probes: None,
             sites: vec![SiteSnapshot {
                 info: SiteInfo {
                     id: "proc".to_owned(),

@@ -1,6 +1,6 @@
 //! Flags, their help and their twins in the environment.
 
-use crate::config::{AgentConfig, ConfigError, ExeFilter, HttpConfig, parse_duration, parse_size};
+use crate::config::{AgentConfig, ConfigError, ExeFilter, HttpConfig, Mode, parse_duration, parse_size};
 use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use leak_agent_common::settings::{STACK_CAP, STACK_PIECE};
@@ -16,7 +16,8 @@ Examples:
   sudo leak-agent report --pid 1234 --for 10s    one process and its spawn sites
   sudo leak-agent report --exe 'my-*' --format json
   sudo leak-agent run --listen 0.0.0.0:9750      as a service: /metrics, /report, /healthz, /readyz
-  leak-agent --no-bpf top                        without privileges: thread counts from /proc
+  sudo leak-agent --mode watch top               without probes: live counts from the memory of the processes
+  leak-agent --no-bpf top                        without BPF, and as far as the privileges go
 
 Every flag has a twin in the environment: --max-sites is LEAK_AGENT_MAX_SITES. A flag wins over it.
 
@@ -90,7 +91,27 @@ pub(super) struct AgentArgs {
     #[arg(long, global = true, env = "LEAK_AGENT_RECONCILE", value_name = "TIME", default_value = "30s",
           value_parser = parse_reconcile)]
     reconcile: Duration,
-    /// Use no BPF: count threads from /proc; needs no privileges
+    /// How to count tasks; threads are always counted, with BPF exactly and without cost to speak of
+    #[arg(
+        long,
+        global = true,
+        env = "LEAK_AGENT_MODE",
+        value_name = "MODE",
+        value_enum,
+        default_value = "trace"
+    )]
+    mode: FollowMode,
+    /// Read the memory of each process that has no probes this often (like 5s, 1m)
+    #[arg(long, global = true, env = "LEAK_AGENT_WATCH_INTERVAL", value_name = "TIME", default_value = "5s",
+          value_parser = parse_watch_interval)]
+    watch_interval: Duration,
+    /// Walk through the tasks of one process with at most so many percent of a core; then large lists are walked less
+    /// often
+    #[arg(long, global = true, env = "LEAK_AGENT_BOOKS_SHARE", value_name = "PERCENT", default_value = "1",
+          hide_short_help = true, value_parser = parse_books_share)]
+    books_share: f64,
+    /// Use no BPF: count threads from /proc, and tasks from the memory of the processes (--mode watch), as far as that
+    /// may be read
     #[arg(long, global = true, env = "LEAK_AGENT_NO_BPF", action = ArgAction::SetTrue,
           value_parser = BoolishValueParser::new())]
     no_bpf: bool,
@@ -146,6 +167,17 @@ pub(super) struct AgentArgs {
     #[arg(long, global = true, env = "LEAK_AGENT_STREAM_EVERY", value_name = "N",
           hide_short_help = true, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     stream_every: Option<u32>,
+}
+
+/// How tasks are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FollowMode {
+    /// Probes in the executables: each spawn and end is counted; costs the process about a microsecond per task
+    Trace,
+    /// No probes: live tasks per spawn site, read from the runtime's own lists in memory, every --watch-interval
+    Watch,
+    /// Watch, and probes for the executable of a process whose live count grows
+    Auto,
 }
 
 /// Which processes.
@@ -312,6 +344,13 @@ impl AgentArgs {
                 .collect(),
             interval: self.interval,
             reconcile: self.reconcile,
+            mode: match self.mode {
+                FollowMode::Trace => Mode::Trace,
+                FollowMode::Watch => Mode::Watch,
+                FollowMode::Auto => Mode::Auto,
+            },
+            watch_interval: self.watch_interval,
+            books_share: self.books_share,
             follow_self: self.follow_self,
             bpf: !self.no_bpf,
             ring_bytes: self.ring,
@@ -358,6 +397,31 @@ fn parse_reconcile(text: &str) -> Result<Duration, String> {
         Ok(_) => Err(format!("{text} is too short: at least {}ms", least.as_millis())),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn parse_watch_interval(text: &str) -> Result<Duration, String> {
+    let allowed = AgentConfig::WATCH_INTERVALS;
+    match parse_duration(text) {
+        Ok(time) if allowed.contains(&time) => Ok(time),
+        Ok(_) => Err(format!(
+            "{text} is not between {}ms and {}h",
+            allowed.start().as_millis(),
+            allowed.end().as_secs() / 3600
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_books_share(text: &str) -> Result<f64, String> {
+    let allowed = AgentConfig::BOOKS_SHARES;
+    let share = text.parse().ok().filter(|share| allowed.contains(share));
+    share.ok_or_else(|| {
+        format!(
+            "{text} is no percentage between {} and {}",
+            allowed.start(),
+            allowed.end()
+        )
+    })
 }
 
 fn parse_ring(text: &str) -> Result<u32, String> {
@@ -459,6 +523,11 @@ mod tests {
     fn wrong_values_are_named() {
         for (line, named) in [
             ("leak-agent run --interval 1ms", "1ms"),
+            ("leak-agent run --watch-interval 2h", "2h"),
+            ("leak-agent run --watch-interval 1ms", "1ms"),
+            ("leak-agent run --books-share 0", "0"),
+            ("leak-agent run --books-share nan", "nan"),
+            ("leak-agent run --mode probe", "probe"),
             ("leak-agent run --ring 5KiB", "5KiB"),
             ("leak-agent run --stack-bytes 1500KiB", "1500KiB"),
             ("leak-agent run --listen localhost", "localhost"),

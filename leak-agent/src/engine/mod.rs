@@ -13,11 +13,13 @@ mod runtime;
 pub mod snapshot;
 mod threads;
 mod uncounted;
+mod watch;
 
 pub use books::BookFacts;
-pub use plan::PlanFacts;
+pub use plan::{PlanFacts, Probes};
 pub use snapshot::Snapshot;
 pub use uncounted::Uncounted;
+pub use watch::{Counted, WatchFacts};
 
 use crate::event::Event;
 use crate::source::SiteInfo;
@@ -192,6 +194,16 @@ impl Engine {
         }
         if let Some(process) = self.processes.get_mut(&process) {
             process.booked(plan, facts);
+        }
+    }
+
+    /// What the runtime's own books say of this plan, which has no probes, in this process.
+    pub fn watched(&mut self, process: ProcessKey, plan: PlanId, facts: WatchFacts) {
+        for site in facts.sites.keys() {
+            self.see(plan, *site);
+        }
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.watched(plan, facts);
         }
     }
 

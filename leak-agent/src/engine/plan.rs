@@ -1,5 +1,6 @@
 //! What the engine keeps of a hook plan that is attached.
 
+use super::snapshot::CountedBy;
 use crate::source::{HookPlan, SiteInfo, SiteNames};
 use crate::types::{BootTime, Runtime};
 use std::collections::HashMap;
@@ -25,14 +26,27 @@ pub struct PlanFacts {
     pub sites: HashMap<u64, Arc<SiteInfo>>,
     /// What is known of further sites.
     pub names: Option<Arc<dyn SiteNames>>,
-    /// When its points began to count.
+    /// When its points began to count; without probes, when it was first watched.
     pub armed_at: BootTime,
+    /// Whether its points are attached, and why.
+    pub probes: Probes,
+    /// Spawn sites whose tasks are in no list of the runtime, without its own.
+    pub unlisted: usize,
+}
+
+/// How the tasks of a plan are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probes {
+    /// By its points: they are attached because of this, as half a sentence; `None` = so the operator wants it.
+    Attached(Option<String>),
+    /// From memory.
+    None,
 }
 
 impl PlanFacts {
     /// Of a plan that counts since `armed_at`.
     #[must_use]
-    pub fn new(plan: &HookPlan, armed_at: BootTime) -> Self {
+    pub fn new(plan: &HookPlan, armed_at: BootTime, probes: Probes) -> Self {
         let emulated = plan.points.iter().filter(|point| point.emulated).count();
         Self {
             runtime: plan.runtime,
@@ -47,6 +61,26 @@ impl PlanFacts {
                 .collect(),
             names: plan.names.clone(),
             armed_at,
+            unlisted: plan
+                .sites
+                .iter()
+                .filter(|site| !site.listed && !site.info.system)
+                .count(),
+            probes,
+        }
+    }
+
+    /// Its tasks are counted from memory.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.probes == Probes::None
+    }
+
+    pub(super) fn counted_by(&self) -> CountedBy {
+        if self.is_watched() {
+            CountedBy::Memory
+        } else {
+            CountedBy::Probes
         }
     }
 

@@ -5,8 +5,9 @@ use super::baseline::Row;
 use super::books::BookFacts;
 use super::plan::PlanFacts;
 use super::runtime::total;
-use super::snapshot::{FollowState, ProcessSnapshot, RuntimeSnapshot};
+use super::snapshot::{CountedBy, FollowState, ProcessSnapshot, RuntimeSnapshot};
 use super::threads::Threads;
+use super::watch::WatchFacts;
 use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
@@ -54,7 +55,9 @@ pub(super) struct Process {
     pub(super) rows: HashMap<SiteKey, Row>,
     /// What the runtimes' own books said, by plan.
     pub(super) books: BTreeMap<PlanId, BookFacts>,
-    plans: BTreeSet<PlanId>,
+    /// What they said of the plans without probes.
+    pub(super) watched: BTreeMap<PlanId, WatchFacts>,
+    pub(super) plans: BTreeSet<PlanId>,
     refused: BTreeMap<u32, (Runtime, String)>,
 }
 
@@ -80,6 +83,7 @@ impl Process {
         self.exec = exec;
         self.rows.clear();
         self.books.clear();
+        self.watched.clear();
         self.plans.clear();
         self.refused.clear();
     }
@@ -109,6 +113,7 @@ impl Process {
     pub(super) fn unfollow(&mut self, plan: PlanId) {
         self.plans.remove(&plan);
         self.books.remove(&plan);
+        self.watched.remove(&plan);
     }
 
     pub(super) fn booked(&mut self, plan: PlanId, facts: BookFacts) {
@@ -192,6 +197,9 @@ impl Process {
             counts: total(&sites),
             exact: lost.is_none() && !self.unlisted,
             books: None,
+            counted_by: Some(CountedBy::Kernel),
+            watch: None,
+            probes: None,
             sites,
         }];
         let mut by_runtime: BTreeMap<u32, Vec<(PlanId, &PlanFacts)>> = BTreeMap::new();

@@ -2,9 +2,9 @@
 
 use super::books::BookFacts;
 use super::merge::Baseline;
-use super::plan::PlanFacts;
+use super::plan::{PlanFacts, Probes};
 use super::process::{Birth, Process};
-use super::snapshot::{BooksSnapshot, Counts, FollowState, RuntimeSnapshot, SiteSnapshot};
+use super::snapshot::{BooksSnapshot, Counts, FollowState, ProbesSnapshot, RuntimeSnapshot, SiteSnapshot};
 use super::threads::sum;
 use crate::source::SiteInfo;
 use crate::types::{PlanId, Runtime};
@@ -32,6 +32,8 @@ impl Process {
         refused: Option<&(Runtime, String)>,
         lost: Option<&str>,
     ) -> Option<RuntimeSnapshot> {
+        // What is read from memory cannot be lost on the way.
+        let lost = lost.filter(|_| followed.iter().any(|(_, facts)| !facts.is_watched()));
         let runtime = followed
             .first()
             .map(|(_, facts)| facts.runtime)
@@ -45,6 +47,15 @@ impl Process {
             if facts.gaps.len() > 3 {
                 reasons.push(format!("and {} more gaps", facts.gaps.len() - 3));
             }
+            if facts.is_watched() {
+                let why = self.watch_sites(*plan, facts, |number, counts| match facts.site(number) {
+                    Some(info) => add(&mut sites, &info, counts),
+                    None => add(&mut sites, &FOREIGN, counts),
+                });
+                exact &= why.is_empty() && facts.gaps.is_empty();
+                reasons.extend(why);
+                continue;
+            }
             let before = self.before(*plan, facts);
             self.plan_sites(*plan, facts, &before, &mut sites);
             exact &= facts.gaps.is_empty();
@@ -55,7 +66,8 @@ impl Process {
                 }
             }
         }
-        let partial = refused.is_some() || followed.iter().any(|(_, facts)| !facts.gaps.is_empty());
+        let lacks = |facts: &PlanFacts| !facts.gaps.is_empty() || (facts.is_watched() && facts.unlisted > 0);
+        let partial = refused.is_some() || followed.iter().any(|(_, facts)| lacks(facts));
         let mut sites: Vec<SiteSnapshot> = sites.into_values().collect();
         sites.sort_by(|a, b| {
             b.counts
@@ -71,6 +83,10 @@ impl Process {
             .iter()
             .map(|(_, facts)| facts.evidence.as_str())
             .collect();
+        let attached = || {
+            let all = followed.iter().map(|(_, facts)| *facts);
+            all.filter(|facts| !facts.is_watched())
+        };
         Some(RuntimeSnapshot {
             runtime,
             state: match (followed.is_empty(), partial) {
@@ -81,11 +97,14 @@ impl Process {
             reason: joined(reasons.iter().map(String::as_str), "; "),
             version: joined(versions, ", "),
             evidence: joined(evidence, ", "),
-            points: followed.iter().map(|(_, facts)| facts.points.0).sum(),
-            points_emulated: followed.iter().map(|(_, facts)| facts.points.1).sum(),
+            points: attached().map(|facts| facts.points.0).sum(),
+            points_emulated: attached().map(|facts| facts.points.1).sum(),
             counts: total(&sites),
             exact,
             books: self.books_of(followed),
+            counted_by: followed.iter().map(|(_, facts)| facts.counted_by()).max(),
+            watch: self.watch_of(followed),
+            probes: probes_of(followed),
             sites,
         })
     }
@@ -213,6 +232,7 @@ impl Process {
     fn books_of(&self, followed: &[(PlanId, &PlanFacts)]) -> Option<BooksSnapshot> {
         let books: Vec<&BookFacts> = followed
             .iter()
+            .filter(|(_, facts)| !facts.is_watched())
             .filter_map(|(plan, _)| self.books.get(plan))
             .collect();
         if books.is_empty() {
@@ -233,6 +253,18 @@ impl Process {
             retained: all(|book| book.retained),
         })
     }
+}
+
+/// Since when and why there are probes: those that came last.
+fn probes_of(followed: &[(PlanId, &PlanFacts)]) -> Option<ProbesSnapshot> {
+    let all = followed.iter().filter_map(|(_, facts)| match &facts.probes {
+        Probes::Attached(reason) => Some(ProbesSnapshot {
+            since: facts.armed_at,
+            reason: reason.clone(),
+        }),
+        Probes::None => None,
+    });
+    all.max_by_key(|probes| probes.since)
 }
 
 fn alive_before(baseline: u64) -> Counts {

@@ -56,8 +56,62 @@ pub struct RuntimeSnapshot {
     pub exact: bool,
     /// What the runtime's own books said; `None` = they were not read.
     pub books: Option<BooksSnapshot>,
+    /// How its tasks are counted; `None` = they are not. Of several ways the one that tells least.
+    pub counted_by: Option<CountedBy>,
+    /// How the counts without probes came to be; `None` = there are none.
+    pub watch: Option<WatchSnapshot>,
+    /// Since when and why its probes are attached; `None` = it has none.
+    pub probes: Option<ProbesSnapshot>,
     /// Its sites, by live count, largest first.
     pub sites: Vec<SiteSnapshot>,
+}
+
+/// How tasks are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CountedBy {
+    /// By tracepoints of the kernel.
+    Kernel,
+    /// By probes in the executables.
+    Probes,
+    /// By reading the runtime's own books in the process's memory: live tasks at one moment. `spawned` and `finished` are 0
+    /// and mean nothing.
+    Memory,
+    /// By reading `/proc`: live tasks at one moment; as with `Memory`.
+    Proc,
+}
+
+/// A reading of a runtime's own books in a process without probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchSnapshot {
+    /// When the tasks were alive; `None` = not read yet.
+    pub as_of: Option<BootTime>,
+    /// When the memory was last searched for runtimes.
+    pub searched_at: Option<BootTime>,
+    /// The lists did not change while they were walked through, and had as many tasks as the runtime counts.
+    pub agreed: bool,
+    /// What the runtimes themselves count as alive; `None` = not all of them count.
+    pub counted: Option<u64>,
+    /// When they did.
+    pub counted_at: Option<BootTime>,
+    /// Tasks ever put into the lists of the present runtimes; `None` = not all of them count that.
+    pub added: Option<u64>,
+    /// Tasks that ended and whose memory is still held, at most; `None` = not known.
+    pub retained: Option<u64>,
+    /// Readings of counters or lists.
+    pub readings: u64,
+    /// Walks through the lists.
+    pub walks: u64,
+    /// Searches of the memory.
+    pub searches: u64,
+}
+
+/// Why probes are attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbesSnapshot {
+    /// Since when they count.
+    pub since: BootTime,
+    /// Why, as half a sentence; `None` = so the operator wants it.
+    pub reason: Option<String>,
 }
 
 /// How our counts stand to the runtime's own books in the process's memory.

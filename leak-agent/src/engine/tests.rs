@@ -91,6 +91,8 @@ fn facts(armed_at: u64) -> PlanFacts {
         ]),
         names: None,
         armed_at: BootTime(armed_at),
+        probes: Probes::Attached(None),
+        unlisted: 0,
     }
 }
 

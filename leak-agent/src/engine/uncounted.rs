@@ -1,7 +1,7 @@
 //! Processes that the kernel does not count: how many threads they have is known from elsewhere, at one moment each.
 
 use super::KernelRuntime;
-use super::snapshot::{Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot};
+use super::snapshot::{CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot};
 use crate::source::SiteInfo;
 use crate::types::ProcessKey;
 
@@ -47,6 +47,9 @@ impl Uncounted {
                 counts,
                 exact: false,
                 books: None,
+                counted_by: Some(CountedBy::Proc),
+                watch: None,
+                probes: None,
                 sites: vec![SiteSnapshot {
                     info: SiteInfo {
                         id: "proc".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::text::{columns, fit, visible};
 use super::tui::model::Row;
-use crate::report::{Agent, Process, Report, Runtime, Site, State};
+use crate::report::{Agent, CountedBy, Process, Report, Runtime, Site, State};
 use std::fmt::Write as _;
 
 /// Which way a column's cells lean.
@@ -113,7 +113,7 @@ pub fn report(report: &Report, style: ReportStyle) -> String {
     if style.sites > 0 {
         for process in &report.processes {
             for runtime in &process.runtimes {
-                sites(&mut out, process, runtime, style);
+                sites(&mut out, report.taken_at, process, runtime, style);
             }
         }
     }
@@ -135,7 +135,6 @@ pub fn top(report: &Report, rows: &[&Row], width: usize) -> String {
         ">PID", "NAME", "RUNTIME", ">LIVE", ">+/S", ">-/S", ">GROWTH", "STATE",
     ]);
     for row in rows {
-        let state = if row.alive { row.state.label() } else { "ended" };
         table.push(vec![
             row.key.pid.to_string(),
             visible(&row.comm).into_owned(),
@@ -144,7 +143,7 @@ pub fn top(report: &Report, rows: &[&Row], width: usize) -> String {
             rate(row.spawned_rate),
             rate(row.finished_rate),
             format!("{:+}", row.growth),
-            state.to_owned(),
+            state(row.alive, row.state, row.counted_by).to_owned(),
         ]);
     }
     table.write(&mut out, 0, width);
@@ -245,18 +244,7 @@ fn not_followed(agent: &Agent) -> Option<String> {
 }
 
 fn runtime_cells(process: &Process, runtime: &Runtime) -> Vec<String> {
-    let number = |count: u64| {
-        if runtime.state == State::Unsupported {
-            "-".to_owned()
-        } else {
-            count.to_string()
-        }
-    };
-    let state = if process.alive {
-        runtime.state.label()
-    } else {
-        "ended"
-    };
+    let number = |count: u64| event_count(count, runtime);
     vec![
         process.pid.to_string(),
         visible(&process.comm).into_owned(),
@@ -265,12 +253,12 @@ fn runtime_cells(process: &Process, runtime: &Runtime) -> Vec<String> {
         number(runtime.spawned),
         number(runtime.finished),
         number(runtime.baseline),
-        state.to_owned(),
+        state(process.alive, runtime.state, runtime.counted_by).to_owned(),
         visible(process.exe.as_deref().unwrap_or("?")).into_owned(),
     ]
 }
 
-fn sites(out: &mut String, process: &Process, runtime: &Runtime, style: ReportStyle) {
+fn sites(out: &mut String, taken_at: f64, process: &Process, runtime: &Runtime, style: ReportStyle) {
     // Nothing to tell of a site that has never had a task.
     let told: Vec<&Site> = runtime
         .sites
@@ -290,6 +278,9 @@ fn sites(out: &mut String, process: &Process, runtime: &Runtime, style: ReportSt
     if let Some(version) = &runtime.version {
         let _ = write!(out, " {}", visible(version));
     }
+    if let Some(how) = counted_how(taken_at, runtime) {
+        let _ = write!(out, ", {}", visible(&how));
+    }
     if let Some(reason) = &runtime.reason {
         let _ = write!(out, ", {}: {}", runtime.state.label(), visible(reason));
     }
@@ -301,9 +292,9 @@ fn sites(out: &mut String, process: &Process, runtime: &Runtime, style: ReportSt
     for site in told.iter().take(style.sites) {
         table.push(vec![
             site.live.to_string(),
-            site.spawned.to_string(),
-            site.finished.to_string(),
-            site.baseline.to_string(),
+            event_count(site.spawned, runtime),
+            event_count(site.finished, runtime),
+            event_count(site.baseline, runtime),
             visible(&site.kind).into_owned(),
             site_name(site),
         ]);
@@ -345,6 +336,48 @@ pub(super) fn live(live: u64, exact: bool, state: State) -> String {
     }
 }
 
+/// A count of what happened since we began to count; `-` = that is not known: nobody counts, or only what lives.
+pub(super) fn event_count(count: u64, of: &Runtime) -> String {
+    let known = of.counted_by.is_some_and(CountedBy::counts_events);
+    if known && of.state != State::Unsupported {
+        count.to_string()
+    } else {
+        "-".to_owned()
+    }
+}
+
+/// How far a runtime is followed, in one word.
+pub(super) fn state(alive: bool, state: State, by: Option<CountedBy>) -> &'static str {
+    match (alive, by) {
+        (false, _) => "ended",
+        (true, Some(CountedBy::Memory)) => "watched",
+        (true, _) => state.label(),
+    }
+}
+
+/// Where the counts come from, if that is not as the operator of `--mode trace` expects it.
+///
+/// ```text
+/// from memory 2.4 s ago, 5120 spawned so far
+/// by probes for 42 s: its tasks grew from 100 to 180 in 80 s
+/// ```
+pub(super) fn counted_how(taken_at: f64, of: &Runtime) -> Option<String> {
+    let ago = |at: f64| (taken_at - at).max(0.0);
+    if let Some(watch) = &of.watch {
+        let mut text = match watch.as_of {
+            Some(at) => format!("from memory {:.1} s ago", ago(at)),
+            None => "from memory, which was not read yet".to_owned(),
+        };
+        if let Some(added) = watch.added {
+            let _ = write!(text, ", {added} spawned so far");
+        }
+        return Some(text);
+    }
+    let probes = of.probes.as_ref()?;
+    let reason = probes.reason.as_ref()?;
+    Some(format!("by probes for {:.0} s: {reason}", ago(probes.since)))
+}
+
 /// A rate per second; `-` = not known yet.
 pub(super) fn rate(rate: Option<f64>) -> String {
     match rate {
@@ -358,7 +391,7 @@ pub(super) fn rate(rate: Option<f64>) -> String {
 mod tests {
     use super::*;
     use crate::output::tui::model::Model;
-    use crate::report::fixture::{hostile_report, process, report as report_of, runtime, site};
+    use crate::report::fixture::{hostile_report, process, report as report_of, runtime, site, watched};
     use crate::source::{thread, tokio};
     use std::sync::Arc;
 
@@ -399,6 +432,27 @@ svc (100), tokio
   1 more in 1 more site
 ";
         assert_eq!(text, expected);
+    }
+
+    /// What was read from memory is live tasks at a moment: the moment is said, and nothing of spawns and ends.
+    #[test]
+    fn watched_runtime_as_text_has_its_moment_and_no_events() {
+        let mut watched = watched(tokio::RUNTIME, vec![site(2, "app::serve", 40, 0, 0)]);
+        watched.exact = false;
+        let text = report(
+            &report_of(60, vec![process(100, "svc", "/opt/svc", vec![watched])]),
+            WIDE,
+        );
+        let lines: Vec<&str> = text.lines().skip(3).collect();
+        let expected = [
+            "PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE    PATH",
+            "100  svc   tokio     ≥40        -         -         -  watched  /opt/svc",
+            "",
+            "svc (100), tokio, from memory 5.0 s ago, 1000 spawned so far",
+            "  LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE",
+            "    40        -         -         -  async  app::serve  src/app.rs:2",
+        ];
+        assert_eq!(lines, expected);
     }
 
     /// A runtime that is not followed shows no number, one that is not exact a lower bound.

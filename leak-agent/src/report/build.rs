@@ -2,10 +2,11 @@
 
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
 use super::{
-    Agent, Books, Build, Hop, MapFill, ModeName, ProbePrice, Process, Report, Runtime, Site, State, VERSION,
+    Agent, Books, Build, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Report, Runtime,
+    Site, State, VERSION, Watch,
 };
 use crate::engine::snapshot::{
-    Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
+    self, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
 };
 use crate::types::BootTime;
 use leak_agent_common::counter::Counter;
@@ -117,7 +118,38 @@ fn runtime(runtime: &RuntimeSnapshot, boot_unix: Duration) -> Runtime {
             repairs: books.repairs,
             retained: books.retained,
         }),
+        counted_by: runtime.counted_by.map(counted_by),
+        watch: runtime.watch.as_ref().map(|watch| self::watch(watch, boot_unix)),
+        probes: runtime.probes.as_ref().map(|probes| Probes {
+            since: unix_seconds(boot_unix, probes.since),
+            reason: probes.reason.clone(),
+        }),
         sites,
+    }
+}
+
+fn counted_by(by: snapshot::CountedBy) -> CountedBy {
+    match by {
+        snapshot::CountedBy::Kernel => CountedBy::Kernel,
+        snapshot::CountedBy::Probes => CountedBy::Probes,
+        snapshot::CountedBy::Memory => CountedBy::Memory,
+        snapshot::CountedBy::Proc => CountedBy::Proc,
+    }
+}
+
+fn watch(watch: &WatchSnapshot, boot_unix: Duration) -> Watch {
+    let unix = |at: Option<BootTime>| at.map(|at| unix_seconds(boot_unix, at));
+    Watch {
+        as_of: unix(watch.as_of),
+        searched_at: unix(watch.searched_at),
+        agreed: watch.agreed,
+        counted: watch.counted,
+        counted_at: watch.counted.and_then(|_| unix(watch.counted_at)),
+        added: watch.added,
+        retained: watch.retained,
+        readings: watch.readings,
+        walks: watch.walks,
+        searches: watch.searches,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{AgentFacts, HopFacts, MapFacts, PriceFacts, Readiness, Report};
 use crate::engine::snapshot::{
-    BooksSnapshot, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
+    BooksSnapshot, CountedBy, Counts, FollowState, ProbesSnapshot, ProcessSnapshot, RuntimeSnapshot,
+    SiteSnapshot, Snapshot, WatchSnapshot,
 };
 use crate::source::{SiteInfo, thread, tokio};
 use crate::types::{BootTime, ProcessKey, Runtime};
@@ -64,7 +65,39 @@ pub(crate) fn runtime(runtime: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnap
             repairs: 1,
             retained: Some(2),
         }),
+        counted_by: Some(CountedBy::Probes),
+        watch: None,
+        probes: Some(ProbesSnapshot {
+            since: BootTime(5),
+            reason: None,
+        }),
         sites,
+    }
+}
+
+/// The same without probes: all that lives is in the baseline.
+pub(crate) fn watched(of: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnapshot {
+    let runtime = runtime(of, sites);
+    assert_eq!((runtime.counts.spawned, runtime.counts.finished), (0, 0));
+    RuntimeSnapshot {
+        points: 0,
+        points_emulated: 0,
+        books: None,
+        counted_by: Some(CountedBy::Memory),
+        watch: Some(WatchSnapshot {
+            as_of: Some(BootTime(1_055_000_000_000)),
+            searched_at: Some(BootTime(1_030_000_000_000)),
+            agreed: true,
+            counted: Some(runtime.counts.live()),
+            counted_at: Some(BootTime(1_055_000_000_000)),
+            added: Some(1_000),
+            retained: Some(3),
+            readings: 12,
+            walks: 4,
+            searches: 1,
+        }),
+        probes: None,
+        ..runtime
     }
 }
 

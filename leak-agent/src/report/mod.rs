@@ -74,18 +74,24 @@ pub struct Runtime {
     /// How many of `points` sit on an instruction that the kernel emulates; the others cost the process
     /// 30–60 times as much per hit in a virtual machine.
     pub points_emulated: u32,
-    /// Alive now.
+    /// How its tasks are counted; of several ways the one that tells least; null = they are not counted.
+    pub counted_by: Option<CountedBy>,
+    /// Alive now; if counted by "memory", at the moment `watch.as_of`.
     pub live: u64,
-    /// Created since we began to count.
+    /// Created since we began to count. If counted by "memory" or "proc": 0, which means nothing.
     pub spawned: u64,
-    /// Ended since we began to count.
+    /// Ended since we began to count; see `spawned`.
     pub finished: u64,
-    /// Alive when we began to count.
+    /// Alive when we began to count; if counted by "memory" or "proc", all that lives.
     pub baseline: u64,
     /// Whether `live` is exact. If not, `baseline` (and with it `live`) is a lower bound.
     pub exact: bool,
-    /// How the counts stand to the runtime's own books in the process's memory; null = they are not read.
+    /// How the counts stand to the runtime's own books in the process's memory; null = they are not compared.
     pub books: Option<Books>,
+    /// How the counts from memory came to be; null = there are none.
+    pub watch: Option<Watch>,
+    /// Since when and why probes are attached for it; null = none are.
+    pub probes: Option<Probes>,
     /// Its spawn sites, by live count, largest first.
     pub sites: Vec<Site>,
 }
@@ -104,6 +110,77 @@ pub struct Books {
     pub repairs: u64,
     /// Tasks that ended but whose memory is still held by somebody (a join handle, as a rule), at most; null = not known.
     pub retained: Option<u64>,
+}
+
+/// How tasks are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountedBy {
+    /// By tracepoints of the kernel: each birth and end.
+    Kernel,
+    /// By probes in the process's executables: each spawn and end.
+    Probes,
+    /// By reading the runtime's own books in the process's memory: those alive at one moment.
+    Memory,
+    /// By reading /proc: those alive at one moment.
+    Proc,
+}
+
+impl CountedBy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Kernel, Self::Probes, Self::Memory, Self::Proc];
+
+    /// Its name in the document and in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Probes => "probes",
+            Self::Memory => "memory",
+            Self::Proc => "proc",
+        }
+    }
+
+    /// Births and ends are counted, too; else only what lives at one moment is known.
+    #[must_use]
+    pub const fn counts_events(self) -> bool {
+        matches!(self, Self::Kernel | Self::Probes)
+    }
+}
+
+/// Tasks counted from a runtime's own books, without probes. Times: Unix time, seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Watch {
+    /// The moment at which the tasks were alive; null = nothing was read yet.
+    pub as_of: Option<f64>,
+    /// When the memory was last searched for runtimes: tasks of one that came later are missing; null = not yet.
+    pub searched_at: Option<f64>,
+    /// No list changed while it was walked through, and each had as many tasks as its runtime counts.
+    pub agreed: bool,
+    /// What the runtimes themselves count as alive: newer than the sites, if these are long to read; null = not all of them
+    /// count.
+    pub counted: Option<u64>,
+    /// When they did; null = see `counted`.
+    pub counted_at: Option<f64>,
+    /// Tasks ever put into the lists of the runtimes that live now, as they count them; null = not all of them do.
+    pub added: Option<u64>,
+    /// Tasks that ended but whose memory is still held by somebody, at most; null = not known.
+    pub retained: Option<u64>,
+    /// Readings of counters or lists so far.
+    pub readings: u64,
+    /// Walks through the lists so far.
+    pub walks: u64,
+    /// Searches of the memory so far.
+    pub searches: u64,
+}
+
+/// Why probes are attached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Probes {
+    /// When they began to count: Unix time, seconds.
+    pub since: f64,
+    /// Why, as half a sentence; null = because of `--mode trace`.
+    pub reason: Option<String>,
 }
 
 /// One spawn site in one process.

@@ -47,6 +47,9 @@ fn snapshot_of(sites: &[(Counts, bool)]) -> Snapshot {
                 counts: sum,
                 exact: true,
                 books: None,
+                counted_by: Some(snapshot::CountedBy::Probes),
+                watch: None,
+                probes: None,
                 sites: sites
                     .iter()
                     .enumerate()

@@ -306,6 +306,18 @@ impl ProcDir {
         numbered(&fd, max, "task", self.pid)
     }
 
+    /// How many threads it has, as the number of links of its folder of threads tells it (fs/proc/base.c,
+    /// `proc_task_getattr`): one system call, however many there are. `None` = gone.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn thread_count(&self) -> Result<Option<u64>, ProcError> {
+        let stat = rustix::fs::statat(&self.fd, "task", rustix::fs::AtFlags::empty());
+        let stat = present(stat, "task", self.pid)?;
+        Ok(stat.map(|stat| stat.st_nlink.saturating_sub(2)))
+    }
+
     /// The directory itself.
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.fd

@@ -90,7 +90,7 @@ pub(super) enum Step {
 }
 
 /// Why a piece of work was not done.
-enum Trouble {
+pub(super) enum Trouble {
     Gone,
     Told(String),
 }

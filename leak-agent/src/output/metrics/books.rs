@@ -34,7 +34,12 @@ impl BookFamilies {
         if let Some(agreed) = books.agreed_at {
             self.agreed.push(of, agreed);
         }
-        if let Some(retained) = books.retained {
+        self.push_retained(of, books.retained);
+    }
+
+    /// Tasks that ended and are still held, where the counts themselves are from memory.
+    pub(super) fn push_retained(&mut self, of: [&str; 4], retained: Option<u64>) {
+        if let Some(retained) = retained {
             self.retained.push(of, retained);
         }
     }

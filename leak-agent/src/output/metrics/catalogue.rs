@@ -106,6 +106,16 @@ catalogue! {
         "Tasks that were alive when the agent began to count in this process.";
     RUNTIME_EXACT = Gauge "leak_agent_runtime_exact" ["pid", "comm", "exe", "runtime"]
         "1 if the number of live tasks is exact, 0 if it is a lower bound.";
+    COUNTED_BY = Gauge "leak_agent_runtime_counted_by" ["pid", "comm", "exe", "runtime", "by"]
+        "1 for the way in which the runtime's tasks are counted (kernel, probes, memory, proc), 0 for the others.";
+    WATCH_TIME = Gauge "leak_agent_watch_timestamp_seconds" Seconds ["pid", "comm", "exe", "runtime"]
+        "Unix time at which the live tasks were alive, where they are counted from memory; absent until they were read.";
+    WATCH_AGREED = Gauge "leak_agent_watch_agreed" ["pid", "comm", "exe", "runtime"]
+        "1 if no list of tasks changed while it was read from memory, and each had as many as its runtime counts.";
+    WATCH_COUNTED = Gauge "leak_agent_watch_tasks_counted" ["pid", "comm", "exe", "runtime"]
+        "Live tasks as the runtimes themselves count them, read from memory; absent where they do not.";
+    WATCH_ADDED = Gauge "leak_agent_watch_tasks_added" ["pid", "comm", "exe", "runtime"]
+        "Tasks ever spawned on the runtimes that live now, as they count them; falls when a runtime goes, absent where none counts.";
     DRIFT = Gauge "leak_agent_drift_tasks" ["pid", "comm", "exe", "runtime"]
         "Live tasks as counted by the agent minus those in the runtime's own books, when last compared; absent until then.";
     BOOKS_AGREED = Gauge "leak_agent_books_agreed_timestamp_seconds" Seconds ["pid", "comm", "exe", "runtime"]
@@ -184,7 +194,8 @@ const PREAMBLE: &str = "\
 from the start of the agent, per-process ones from the moment it began to count in that process.
 
 - For each process and runtime, `tasks_live = tasks_baseline + tasks_spawned_total - tasks_finished_total`. If
-  `runtime_exact` is 0, the baseline (and with it the live number) is a lower bound.
+  `runtime_exact` is 0, the baseline (and with it the live number) is a lower bound. Where nothing counts spawns and
+  ends (`leak_agent_runtime_counted_by` is `memory` or `proc`), there is only `tasks_live`, as of a moment.
 - A process is identified by `pid` and its start time (`leak_agent_process_start_time_seconds`); its series end when
   it ends.
 - Cardinality is bounded: `--metrics-processes` processes and, for each of their runtimes, `--metrics-sites` spawn

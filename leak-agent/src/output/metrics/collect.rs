@@ -3,9 +3,10 @@
 use super::books::BookFamilies;
 use super::catalogue as names;
 use super::family::Family;
+use super::watch::WatchFamilies;
 use crate::config::MetricsConfig;
 use crate::output::text::{capped, visible};
-use crate::report::{Agent, ModeName, Process, Report, Runtime, Site, State};
+use crate::report::{Agent, CountedBy, ModeName, Process, Report, Runtime, Site, State};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +59,8 @@ struct Tasks {
     finished: Family,
     baseline: Family,
     exact: Family,
+    counted_by: Family,
+    watch: WatchFamilies,
     books: BookFamilies,
     state: Family,
     points: Family,
@@ -76,6 +79,8 @@ impl Tasks {
             finished: Family::new(names::TASKS_FINISHED),
             baseline: Family::new(names::TASKS_BASELINE),
             exact: Family::new(names::RUNTIME_EXACT),
+            counted_by: Family::new(names::COUNTED_BY),
+            watch: WatchFamilies::new(),
             books: BookFamilies::new(),
             state: Family::new(names::RUNTIME_STATE),
             points: Family::new(names::ATTACH_POINTS),
@@ -112,10 +117,25 @@ impl Tasks {
             return;
         }
         self.live.push(of, runtime.live);
-        self.spawned.push(of, runtime.spawned);
-        self.finished.push(of, runtime.finished);
-        self.baseline.push(of, runtime.baseline);
+        // A counter that stands still would read as "nothing happens".
+        let counts_events = runtime.counted_by.is_some_and(CountedBy::counts_events);
+        if counts_events {
+            self.spawned.push(of, runtime.spawned);
+            self.finished.push(of, runtime.finished);
+            self.baseline.push(of, runtime.baseline);
+        }
         self.exact.push(of, runtime.exact);
+        for by in CountedBy::ALL {
+            let [pid, comm, exe, name] = of;
+            self.counted_by
+                .push([pid, comm, exe, name, by.label()], runtime.counted_by == Some(by));
+        }
+        if let Some(watch) = &runtime.watch {
+            self.watch.push(of, watch);
+            if runtime.books.is_none() {
+                self.books.push_retained(of, watch.retained);
+            }
+        }
         if let Some(books) = &runtime.books {
             self.books.push(of, books);
         }
@@ -144,8 +164,10 @@ impl Tasks {
             let name = visible(&site.name);
             let labels = [pid, comm, exe, runtime, &id, &capped(&name, SITE_NAME_CHARS)];
             self.site_live.push(labels, site.live);
-            self.site_spawned.push(labels, site.spawned);
-            self.site_finished.push(labels, site.finished);
+            if of.counted_by.is_some_and(CountedBy::counts_events) {
+                self.site_spawned.push(labels, site.spawned);
+                self.site_finished.push(labels, site.finished);
+            }
         }
         if let Some(live) = folded {
             self.site_live.push([pid, comm, exe, runtime, OTHER, OTHER], live);
@@ -169,7 +191,15 @@ impl Tasks {
         processes.push([], folded_processes);
         let mut sites = Family::new(names::FOLDED_SITES);
         sites.push([], self.folded_sites);
-        let mut families = vec![self.live, self.spawned, self.finished, self.baseline, self.exact];
+        let mut families = vec![
+            self.live,
+            self.spawned,
+            self.finished,
+            self.baseline,
+            self.exact,
+            self.counted_by,
+        ];
+        families.extend(self.watch.into_families());
         families.extend(self.books.into_families());
         families.extend([
             self.state,

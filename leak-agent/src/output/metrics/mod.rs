@@ -7,6 +7,7 @@ mod family;
 mod negotiate;
 mod openmetrics;
 mod prometheus;
+mod watch;
 
 pub use catalogue::{Definition, Kind, MetricUnit, catalogue_markdown};
 pub use family::{Family, Series, Value};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::output::metrics::catalogue::ALL;
-use crate::report::fixture::{HOSTILE, hostile_report, process, report, runtime, site};
+use crate::report::fixture::{HOSTILE, hostile_report, process, report, runtime, site, watched};
 use crate::source::{thread, tokio};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -151,7 +151,11 @@ fn report_with_hostile_strings_gives_valid_text_in_both_formats() {
 /// Every metric of the catalogue appears, nothing else does, and names follow the conventions of their type.
 #[test]
 fn rendered_families_are_those_of_the_catalogue() {
-    let report = hostile_report();
+    let mut report = hostile_report();
+    let watched = process(3, "svc", "/svc", vec![watched(tokio::RUNTIME, vec![])]);
+    report
+        .processes
+        .extend(crate::report::fixture::report(60, vec![watched]).processes);
     let prometheus = parsed(&report, ALL_SERIES, Format::Prometheus);
     let openmetrics = parsed(&report, ALL_SERIES, Format::OpenMetrics);
     for metric in ALL {
@@ -333,6 +337,38 @@ fn series_end_with_their_process_and_unsupported_is_not_zero() {
         ),
         Some(1.0)
     );
+}
+
+/// What is counted from memory has live tasks and their moment, and no counters that stand still.
+#[test]
+fn watched_runtime_has_live_counts_and_no_counters() {
+    let sites = vec![site(2, "app::serve", 40, 0, 0)];
+    let processes = vec![process(3, "svc", "/svc", vec![watched(tokio::RUNTIME, sites)])];
+    let scrape = parsed(&report(60, processes), ALL_SERIES, Format::Prometheus);
+    let of = [("pid", "3"), ("runtime", "tokio")];
+    for (name, value) in [
+        ("leak_agent_tasks_live", Some(40.0)),
+        ("leak_agent_site_tasks_live", Some(40.0)),
+        ("leak_agent_watch_tasks_counted", Some(40.0)),
+        ("leak_agent_watch_tasks_added", Some(1_000.0)),
+        ("leak_agent_watch_timestamp_seconds", Some(1_700_001_055.0)),
+        ("leak_agent_watch_agreed", Some(1.0)),
+        ("leak_agent_tasks_retained", Some(3.0)),
+        ("leak_agent_tasks_spawned_total", None),
+        ("leak_agent_tasks_finished_total", None),
+        ("leak_agent_tasks_baseline", None),
+        ("leak_agent_site_tasks_spawned_total", None),
+        ("leak_agent_site_tasks_finished_total", None),
+    ] {
+        assert_eq!(scrape.value(name, &of), value, "{name}");
+    }
+    for (by, value) in [("memory", 1.0), ("probes", 0.0)] {
+        let labels = [of[0], of[1], ("by", by)];
+        assert_eq!(
+            scrape.value("leak_agent_runtime_counted_by", &labels),
+            Some(value)
+        );
+    }
 }
 
 /// A pid that appears twice (the old process not yet marked as ended) gives one set of series, the newer's.

@@ -1,6 +1,6 @@
 //! What `top` shows, as numbers: rows made of successive reports, with rates and trends. Renders nothing.
 
-use crate::report::{ModeName, Process, Report, Runtime, State};
+use crate::report::{CountedBy, Process, Report, Runtime, State};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -35,8 +35,10 @@ pub struct Row {
     pub exact: bool,
     /// Alive now.
     pub live: u64,
-    /// Created per second since the last report; `None` = there is no last report with this row, or nobody counts
-    /// (without BPF).
+    /// How its tasks are counted; `None` = they are not.
+    pub counted_by: Option<CountedBy>,
+    /// Created per second since the last report, or as the runtime itself counts between the last two readings of its
+    /// memory; `None` = there is no last report with this row, or nobody counts.
     pub spawned_rate: Option<f64>,
     /// Ended per second since the last report.
     pub finished_rate: Option<f64>,
@@ -50,9 +52,49 @@ pub struct Row {
 #[derive(Debug)]
 struct Past {
     first_live: u64,
+    events: Option<Events>,
+    rates: Option<(f64, f64)>,
+    live: VecDeque<u64>,
+}
+
+/// Spawns and ends, all that were counted until then.
+#[derive(Clone, Copy, Debug)]
+struct Events {
+    at: f64,
+    by: CountedBy,
     spawned: u64,
     finished: u64,
-    live: VecDeque<u64>,
+}
+
+impl Events {
+    /// `None` = nobody counts them: no rate is not a rate of zero.
+    fn of(runtime: &Runtime, taken_at: f64) -> Option<Self> {
+        let by = runtime.counted_by?;
+        if by.counts_events() {
+            return Some(Self {
+                at: taken_at,
+                by,
+                spawned: runtime.spawned,
+                finished: runtime.finished,
+            });
+        }
+        let watch = runtime.watch.as_ref()?;
+        let added = watch.added?;
+        Some(Self {
+            at: watch.counted_at?,
+            by,
+            spawned: added,
+            finished: added.saturating_sub(watch.counted?),
+        })
+    }
+
+    /// Per second since then; `None` = they were counted otherwise then, or some of those who count are gone.
+    fn rates_since(&self, then: &Self) -> Option<(f64, f64)> {
+        let elapsed = self.at - then.at;
+        let rate = |now: u64, then: u64| Some(now.checked_sub(then)? as f64 / elapsed);
+        let spawned = rate(self.spawned, then.spawned).filter(|_| self.by == then.by)?;
+        Some((spawned, rate(self.finished, then.finished)?))
+    }
 }
 
 /// The rows of the newest report, and as much of the past as trends need. Rows that are in no report any more
@@ -78,13 +120,11 @@ impl Model {
         });
         let mut kept = BTreeMap::new();
         self.rows.clear();
-        // Without BPF births and deaths are not seen: no rate is not a rate of zero.
-        let counted = elapsed.filter(|_| report.agent.mode == ModeName::Bpf);
         for process in &report.processes {
             for runtime in &process.runtimes {
                 let key = RowKey::of(process, runtime);
                 let past = self.past.remove(&key);
-                let (row, past) = row(key, process, runtime, past, counted);
+                let (row, past) = row(key, process, runtime, past, report.taken_at);
                 kept.insert(row.key.clone(), past);
                 self.rows.push(row);
             }
@@ -139,19 +179,15 @@ impl RowKey {
     }
 }
 
-fn row(
-    key: RowKey,
-    process: &Process,
-    runtime: &Runtime,
-    past: Option<Past>,
-    elapsed: Option<f64>,
-) -> (Row, Past) {
-    let rate = |now: u64, before: fn(&Past) -> u64| {
-        let grown = now.saturating_sub(before(past.as_ref()?));
-        Some(grown as f64 / elapsed?)
+fn row(key: RowKey, process: &Process, runtime: &Runtime, past: Option<Past>, taken_at: f64) -> (Row, Past) {
+    let events = Events::of(runtime, taken_at);
+    let before = past.as_ref().and_then(|past| past.events);
+    let rates = match (&events, &before) {
+        (Some(now), Some(then)) if now.at > then.at => now.rates_since(then),
+        // Nothing new was read.
+        (Some(_), Some(_)) => past.as_ref().and_then(|past| past.rates),
+        _ => None,
     };
-    let spawned_rate = rate(runtime.spawned, |past| past.spawned);
-    let finished_rate = rate(runtime.finished, |past| past.finished);
     let (first_live, mut live) = match past {
         Some(past) => (past.first_live, past.live),
         None => (runtime.live, VecDeque::new()),
@@ -168,15 +204,16 @@ fn row(
         state: runtime.state,
         exact: runtime.exact,
         live: runtime.live,
-        spawned_rate,
-        finished_rate,
+        counted_by: runtime.counted_by,
+        spawned_rate: rates.map(|(spawned, _)| spawned),
+        finished_rate: rates.map(|(_, finished)| finished),
         growth: i128::from(runtime.live) - i128::from(first_live),
         trend: live.iter().copied().collect(),
     };
     let past = Past {
         first_live,
-        spawned: runtime.spawned,
-        finished: runtime.finished,
+        events,
+        rates,
         live,
     };
     (row, past)
@@ -185,8 +222,9 @@ fn row(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture::{process, report, runtime, site};
+    use crate::report::fixture::{process, report, runtime, site, watched};
     use crate::source::tokio;
+    use crate::types::BootTime;
 
     fn at(seconds: u64, spawned: u64, finished: u64) -> Arc<Report> {
         let sites = vec![site(1, "app::serve", 5, spawned, finished)];
@@ -216,6 +254,31 @@ mod tests {
         model.update(at(10, 100, 50));
         model.update(at(10, 100, 50));
         assert_eq!(model.rows()[0].spawned_rate, None);
+    }
+
+    /// Without probes rates are the runtime's own, between two readings of its memory, and stay until the next.
+    #[test]
+    fn rates_without_probes_are_the_runtimes_own() {
+        let read = |seconds: u64, at: u64, added: Option<u64>| {
+            let mut runtime = watched(tokio::RUNTIME, vec![site(1, "app::serve", 40, 0, 0)]);
+            if let Some(watch) = &mut runtime.watch {
+                watch.counted_at = Some(BootTime(at * 1_000_000_000));
+                watch.added = added;
+            }
+            Arc::new(report(seconds, vec![process(7, "svc", "/svc", vec![runtime])]))
+        };
+        let mut model = Model::default();
+        for (seconds, at, added, rate) in [
+            (1, 1, Some(1000), None),
+            (2, 1, Some(1000), None),
+            (3, 6, Some(1050), Some(10.0)),
+            (4, 6, Some(1050), Some(10.0)),
+            (5, 11, Some(900), None), // a runtime has gone, and its count with it
+            (6, 16, None, None),
+        ] {
+            model.update(read(seconds, at, added));
+            assert_eq!(model.rows()[0].spawned_rate, rate, "{seconds} s");
+        }
     }
 
     /// A row that left the report is forgotten: its pid's next owner starts afresh, and nothing piles up.

@@ -1,7 +1,7 @@
 //! The rows: one per process and runtime.
 
 use super::Theme;
-use crate::output::table::{live, rate};
+use crate::output::table::{live, rate, state};
 use crate::output::text::{fit, fit_end, visible};
 use crate::output::tui::model::{Model, Row as ModelRow};
 use crate::output::tui::state::{Sort, State};
@@ -81,7 +81,7 @@ const STATE: Column = Column {
     width: 11,
     sort: None,
     right: false,
-    cell: |row, _| if row.alive { row.state.label() } else { "ended" }.to_owned(),
+    cell: |row, _| state(row.alive, row.state, row.counted_by).to_owned(),
 };
 const TRENDS: Column = Column {
     title: "TREND",

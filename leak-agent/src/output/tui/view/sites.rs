@@ -2,10 +2,10 @@
 
 use super::Theme;
 use super::processes::{aligned, window};
-use crate::output::table::{live, site_name};
+use crate::output::table::{counted_how, event_count, live, site_name};
 use crate::output::text::{fit, visible};
 use crate::output::tui::model::{Model, RowKey};
-use crate::report::{Process, Runtime, Site};
+use crate::report::{CountedBy, Process, Runtime, Site};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -37,7 +37,10 @@ pub(super) fn draw(
         );
         return;
     };
-    let lines = [title(process), summary(runtime)];
+    let lines = [
+        title(process),
+        summary(model.report().map_or(0.0, |report| report.taken_at), runtime),
+    ];
     let lines: Vec<Line<'_>> = lines
         .iter()
         .map(|line| Line::from(fit(line, usize::from(about.width))))
@@ -62,9 +65,9 @@ pub(super) fn draw(
     let rows = sites.iter().skip(start).take(fits).map(|site| {
         let numbers = [
             live(site.live, runtime.exact, runtime.state),
-            site.spawned.to_string(),
-            site.finished.to_string(),
-            site.baseline.to_string(),
+            event_count(site.spawned, runtime),
+            event_count(site.finished, runtime),
+            event_count(site.baseline, runtime),
         ];
         let cells = numbers
             .into_iter()
@@ -96,22 +99,24 @@ fn title(process: &Process) -> String {
     )
 }
 
-fn summary(runtime: &Runtime) -> String {
+fn summary(taken_at: f64, runtime: &Runtime) -> String {
     let mut text = visible(&runtime.runtime).into_owned();
     if let Some(version) = &runtime.version {
         text.push(' ');
         text.push_str(&visible(version));
     }
-    text.push_str(&format!(
-        ", {}: {} live = {} before + {} spawned - {} finished; {} points, {} cheap",
-        runtime.state.label(),
-        live(runtime.live, runtime.exact, runtime.state),
-        runtime.baseline,
-        runtime.spawned,
-        runtime.finished,
-        runtime.points,
-        runtime.points_emulated,
-    ));
+    let alive = live(runtime.live, runtime.exact, runtime.state);
+    text.push_str(&format!(", {}: {alive} live", runtime.state.label()));
+    if runtime.counted_by.is_some_and(CountedBy::counts_events) {
+        text.push_str(&format!(
+            " = {} before + {} spawned - {} finished; {} points, {} cheap",
+            runtime.baseline, runtime.spawned, runtime.finished, runtime.points, runtime.points_emulated,
+        ));
+    }
+    if let Some(how) = counted_how(taken_at, runtime) {
+        text.push_str(", ");
+        text.push_str(&visible(&how));
+    }
     if let Some(reason) = &runtime.reason {
         text.push_str("; ");
         text.push_str(&visible(reason));

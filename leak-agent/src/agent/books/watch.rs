@@ -1,0 +1,343 @@
+//! One file in one process without probes: its books, read every few seconds, as cheaply as they allow.
+//!
+//! ```text
+//! search (rarely) ─► counters ─ as they were after the last walk that agreed? ─ yes ─► the walk still holds
+//!                        ▲                                                   └ no ──► walk, counters again
+//!                        └──────────────── every interval ───────────────────────────────────┘
+//! ```
+
+use super::later;
+use super::session::Trouble;
+use crate::agent::reconcile::Asked;
+use crate::discovery::{FileKey, bias};
+use crate::engine::{Counted, WatchFacts};
+use crate::source::books::{Budget, Counters, Found, Group, Listing};
+use crate::source::{HookPlan, ProcessBooks};
+use crate::sys::clock;
+use crate::sys::memory::RemoteMemory;
+use crate::sys::present::PrivateMemory;
+use crate::sys::proc::ProcessId;
+use crate::types::{BootTime, PlanId, ProcessKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What failed is tried again after this time, then after twice as long, and so on.
+const AGAIN: Duration = Duration::from_secs(1);
+/// But at least so often.
+const AGAIN_AT_LEAST: Duration = Duration::from_secs(64);
+/// Runtimes that came since the last search are looked for this often, if searches are cheap enough.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
+/// A process that starts more threads than it ever had may have made a runtime: it is searched this much later.
+const THREADS_SETTLE: Duration = Duration::from_secs(1);
+/// Searches that find nothing and are not put off for those of others: a young process makes its runtime soon.
+const EARLY_SEARCHES: u32 = 5;
+/// Repeated searches of all processes together get one part in so many of the thread's time.
+const SEARCH_SHARE: u32 = 500;
+
+/// How often, and how much of the time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Between two readings of the same books.
+    pub(super) every: Duration,
+    /// Walks through the same lists get one part in so many of the time.
+    pub(super) share: f64,
+}
+
+/// When the memory of any process may be searched again.
+#[derive(Debug, Default)]
+pub(super) struct Searches {
+    free_at: BootTime,
+}
+
+impl Searches {
+    fn may(&self, now: BootTime) -> bool {
+        now >= self.free_at
+    }
+
+    fn took(&mut self, cost: Duration, now: BootTime) {
+        self.free_at = later(self.free_at.max(now), cost.saturating_mul(SEARCH_SHARE));
+    }
+}
+
+pub(super) struct Watch {
+    process: ProcessKey,
+    plan: PlanId,
+    file: FileKey,
+    hooks: Arc<HookPlan>,
+    open: Option<Open>,
+    due: BootTime,
+    walk_due: BootTime,
+    failed: u32,
+    facts: WatchFacts,
+    /// Those who want the next reading at once.
+    asked: Vec<Asked>,
+}
+
+struct Open {
+    memory: RemoteMemory,
+    books: Box<dyn ProcessBooks>,
+    found: Found,
+    search_due: BootTime,
+    /// Searches in a row that found no runtime.
+    empty: u32,
+    /// The most threads that it had.
+    threads: u64,
+    walked: Option<Walked>,
+}
+
+/// The last walk.
+struct Walked {
+    groups: usize,
+    /// What of it could not be walked.
+    refused: Option<String>,
+    /// The counters around it, if nothing happened at all: as long as they stand there, the walk holds.
+    at_rest: Option<BTreeMap<Group, Counters>>,
+}
+
+/// What became of a piece of work.
+pub(super) enum Step {
+    /// There is something new to say.
+    Told(Box<WatchFacts>),
+    /// The process is gone.
+    Over,
+}
+
+impl Watch {
+    /// `None` = the plan's runtime has no books that are known.
+    pub(super) fn new(
+        process: ProcessKey,
+        plan: PlanId,
+        file: FileKey,
+        hooks: Arc<HookPlan>,
+        due: BootTime,
+    ) -> Option<Self> {
+        hooks.books.as_ref()?;
+        Some(Self {
+            process,
+            plan,
+            file,
+            hooks,
+            open: None,
+            due,
+            walk_due: due,
+            failed: 0,
+            facts: WatchFacts::default(),
+            asked: Vec::new(),
+        })
+    }
+
+    pub(super) fn due(&self) -> BootTime {
+        self.due
+    }
+
+    /// Somebody wants to know what lives now: it is walked, whenever its turn would be.
+    pub(super) fn ask(&mut self, asked: &Asked, now: BootTime) {
+        self.asked.push(asked.clone());
+        self.due = self.due.min(now);
+        self.walk_due = self.walk_due.min(now);
+    }
+
+    /// Those who wanted to know what was just read.
+    pub(super) fn take_answered(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Reads once: some microseconds if nothing happened since the last time, a walk through the lists if something did, a
+    /// search of the memory at first and then rarely.
+    pub(super) fn step(&mut self, pace: Pace, searches: &mut Searches) -> Step {
+        let begin = clock::now();
+        match self.read(pace, searches, begin) {
+            Ok(()) => {
+                self.failed = 0;
+                self.facts.doubt = self.doubt();
+                self.due = later(begin, pace.every);
+            }
+            Err(Trouble::Gone) if self.open.is_none() => return Step::Over,
+            Err(Trouble::Gone) => {
+                // Ended, or another image: whoever opens it will see.
+                self.open = None;
+                self.facts = WatchFacts::default();
+                self.due = begin;
+            }
+            Err(Trouble::Told(reason)) => {
+                self.open = None;
+                self.facts.agreed = false;
+                self.facts.doubt = Some(reason);
+                let wait = AGAIN.saturating_mul(1 << self.failed.min(16));
+                self.due = later(begin, wait.min(AGAIN_AT_LEAST));
+                self.failed += 1;
+            }
+        }
+        tracing::trace!(pid = self.process.tgid, plan = self.plan.0, took = ?clock::now().since(begin), "watched");
+        Step::Told(Box::new(self.facts.clone()))
+    }
+
+    fn read(&mut self, pace: Pace, searches: &mut Searches, now: BootTime) -> Result<(), Trouble> {
+        match &mut self.open {
+            None => {
+                self.open = Some(self.open_memory()?);
+                self.walk_due = now;
+                self.facts.searches += 1;
+                self.facts.searched_at = Some(now);
+            }
+            Some(open) => {
+                open.note_threads(now)?;
+                let early = open.found.groups.is_empty() && open.empty <= EARLY_SEARCHES;
+                if open.search_due <= now && (early || searches.may(now)) {
+                    open.search()?;
+                    searches.took(clock::now().since(now), now);
+                    self.facts.searches += 1;
+                    self.facts.searched_at = Some(now);
+                    open.plan_search(now);
+                }
+            }
+        }
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        self.facts.readings += 1;
+        if open.found.groups.is_empty() {
+            self.facts.as_of = self.facts.as_of.max(self.facts.searched_at);
+            self.facts.agreed = open.found.complete;
+            self.facts.sites.clear();
+            take_counters(&mut self.facts, &[], 0, now);
+            return Ok(());
+        }
+        let begin = clock::now();
+        let before = open.books.counters(&open.memory)?;
+        if open.still_holds(&before) {
+            self.facts.as_of = Some(begin);
+            take_counters(&mut self.facts, &before, before.len(), begin);
+            return Ok(());
+        }
+        if begin < self.walk_due {
+            let groups = open.walked.as_ref().map_or(usize::MAX, |walked| walked.groups);
+            take_counters(&mut self.facts, &before, groups, begin);
+            return Ok(());
+        }
+        let listing = open.books.list(&open.memory, 0)?;
+        let after = open.books.counters(&open.memory)?;
+        let end = clock::now();
+        self.walk_due = later(end, end.since(begin).mul_f64(pace.share));
+        take_walk(&mut self.facts, &listing, begin);
+        take_counters(&mut self.facts, &after, listing.groups.len(), end);
+        open.took_walk(&listing, &before, &after, self.facts.agreed);
+        Ok(())
+    }
+
+    /// Opens the memory, and looks for the books.
+    fn open_memory(&self) -> Result<Open, Trouble> {
+        let memory = RemoteMemory::open(&ProcessId::of(&self.process))?;
+        let (Some(books), Some(point)) = (&self.hooks.books, self.hooks.points.first()) else {
+            return Err(Trouble::Told("the runtime's books are not known".to_owned()));
+        };
+        let bias = bias(memory.directory(), &self.file, point)
+            .map_err(|error| Trouble::Told(error.to_string()))?
+            .ok_or_else(|| Trouble::Told("the file is not found in the process's memory".to_owned()))?;
+        let books = books.open(bias);
+        let now = clock::now();
+        let mut open = Open {
+            memory,
+            books,
+            found: Found::default(),
+            search_due: now,
+            empty: 0,
+            threads: 0,
+            walked: None,
+        };
+        open.note_threads(now)?;
+        open.search()?;
+        open.plan_search(now);
+        Ok(open)
+    }
+
+    /// Why tasks may be missing.
+    fn doubt(&self) -> Option<String> {
+        let open = self.open.as_ref()?;
+        let walk = open.walked.as_ref().and_then(|walked| walked.refused.clone());
+        let refused = walk.or_else(|| open.found.refused.first().cloned());
+        refused
+            .or_else(|| (!open.found.complete).then(|| "there was more memory than is searched".to_owned()))
+    }
+}
+
+impl Open {
+    /// Looks through all of the process's private memory, in addition to what is known.
+    fn search(&mut self) -> Result<(), Trouble> {
+        let private = PrivateMemory::of(&self.memory)?;
+        self.found = self
+            .books
+            .find(&self.memory, &private.ranges, &[], &Budget::default())?;
+        self.walked = None;
+        Ok(())
+    }
+
+    fn plan_search(&mut self, now: BootTime) {
+        let wait = if self.found.groups.is_empty() {
+            self.empty += 1;
+            AGAIN
+                .saturating_mul(1 << self.empty.clamp(1, 16) >> 1)
+                .min(SEARCH_EVERY)
+        } else {
+            self.empty = 0;
+            SEARCH_EVERY
+        };
+        self.search_due = later(now, wait);
+    }
+
+    fn note_threads(&mut self, now: BootTime) -> Result<(), Trouble> {
+        let threads = self.memory.directory().thread_count();
+        let threads = threads.map_err(|error| Trouble::Told(error.to_string()))?;
+        let threads = threads.ok_or(Trouble::Gone)?;
+        if threads > self.threads {
+            self.threads = threads;
+            self.search_due = self.search_due.min(later(now, THREADS_SETTLE));
+        }
+        Ok(())
+    }
+
+    /// Nothing was added and nothing removed since a walk that agreed.
+    fn still_holds(&self, counters: &[Counters]) -> bool {
+        let walked = self.walked.as_ref().and_then(|walked| walked.at_rest.as_ref());
+        walked.is_some_and(|then| {
+            then.len() == counters.len() && counters.iter().all(|now| then.get(&now.group) == Some(now))
+        })
+    }
+
+    fn took_walk(&mut self, listing: &Listing, before: &[Counters], after: &[Counters], agreed: bool) {
+        // Equal numbers of live tasks may be of other tasks; only who counts what was ever added can tell.
+        let all_count = after.len() == listing.groups.len() && after.iter().all(|each| each.added.is_some());
+        let at_rest = agreed && all_count && before == after;
+        self.walked = Some(Walked {
+            groups: listing.groups.len(),
+            refused: listing.refused.first().cloned(),
+            at_rest: at_rest.then(|| after.iter().map(|each| (each.group, *each)).collect()),
+        });
+        self.found.groups = listing.groups.iter().map(|group| group.group).collect();
+    }
+}
+
+/// Takes a walk that began at `begin`.
+fn take_walk(facts: &mut WatchFacts, listing: &Listing, begin: BootTime) {
+    facts.walks += 1;
+    facts.as_of = Some(begin);
+    facts.agreed = listing.refused.is_empty() && listing.groups.iter().all(|group| group.complete);
+    facts.sites.clear();
+    for site in listing.groups.iter().flat_map(|group| &group.sites) {
+        let sum = facts.sites.entry(site.site.0).or_default();
+        *sum = sum.saturating_add(site.live);
+    }
+    facts.retained = listing.retained.complete.then_some(listing.retained.count);
+}
+
+/// Takes the counters of this many groups; of fewer they say nothing of the whole.
+fn take_counters(facts: &mut WatchFacts, counters: &[Counters], groups: usize, at: BootTime) {
+    let sum = |value: fn(&Counters) -> Option<u64>| {
+        let mut each = counters.iter();
+        let sum = each.try_fold(0_u64, |sum, each| Some(sum.saturating_add(value(each)?)));
+        sum.filter(|_| counters.len() == groups)
+    };
+    facts.counted = sum(|each| Some(each.live)).map(|live| Counted { live, at });
+    facts.added = sum(|each| each.added);
+}
