@@ -18,6 +18,11 @@ pub trait Books: Send + Sync + fmt::Debug {
 
 /// The books of one executable in one process: what was found in it so far.
 pub trait ProcessBooks: Send {
+    /// Whether [`Self::find`] looks through memory: then it is to be given ranges.
+    fn searches(&self) -> bool {
+        true
+    }
+
     /// Looks for the books, in addition to those found before: behind `hints` (addresses of task headers that probes have
     /// seen; may be empty), and by reading `ranges` once from beginning to end (the process's present private
     /// memory; may be empty, then only the hints are followed). Costs about 1 ms per MiB of ranges. New books with many

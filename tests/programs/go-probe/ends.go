@@ -20,9 +20,14 @@ var (
 	children  = newSite("main.child")
 	collected = newSite("main.finalizers")
 	clouds    = newSite("main.storm")
+	holders   = newSite("main.hold")
+	requests  = newSite("main.request")
 )
 
-var release = make(chan struct{})
+var (
+	release = make(chan struct{})
+	held    chan struct{}
+)
 
 func init() {
 	commands["park"] = func(number, _ int) {
@@ -38,6 +43,16 @@ func init() {
 	}
 	// So many goroutines, on so many goroutines at a time.
 	commands["churn"] = func(number, second int) { storm(number, second) }
+	commands["hold"] = func(rate, _ int) {
+		held = make(chan struct{})
+		holders.begin()
+		go hold(held, rate)
+	}
+	commands["unhold"] = func(int, int) {
+		close(held)
+		holders.settle(0)
+		requests.settle(0)
+	}
 	commands["panic"] = func(number, _ int) { each(panicked, number, panics) }
 	commands["goexit"] = func(number, _ int) { each(exited, number, exits) }
 	commands["goexit-in-panic"] = func(number, _ int) { each(inPanic, number, leavesInPanic) }
@@ -80,6 +95,27 @@ func storm(number, width int) {
 	}
 	raining.Wait()
 	churned.settle(0)
+}
+
+// So many goroutines a second, in the background, each of which lives for about a millisecond.
+func hold(until chan struct{}, rate int) {
+	defer holders.done()
+	for {
+		select {
+		case <-until:
+			return
+		case <-time.After(time.Millisecond):
+		}
+		for range make([]struct{}, rate/1000) {
+			requests.begin()
+			go request()
+		}
+	}
+}
+
+func request() {
+	defer requests.done()
+	time.Sleep(time.Millisecond)
 }
 
 func churn() { churned.done() }

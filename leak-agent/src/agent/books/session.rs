@@ -436,8 +436,12 @@ impl Session {
 
 /// Looks through all of the process's private memory.
 fn find(memory: &RemoteMemory, books: &mut dyn ProcessBooks) -> Result<Found, Trouble> {
-    let private = PrivateMemory::of(memory)?;
-    Ok(books.find(memory, &private.ranges, &[], &Budget::default())?)
+    let ranges = if books.searches() {
+        PrivateMemory::of(memory)?.ranges
+    } else {
+        Vec::new()
+    };
+    Ok(books.find(memory, &ranges, &[], &Budget::default())?)
 }
 
 /// A site that the plan does not have is taken for one in a list.

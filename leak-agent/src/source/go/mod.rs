@@ -1,14 +1,19 @@
 //! The Go source: which code of an executable begins and ends goroutines, and what the `go` statements are called.
 
+mod address;
+mod books;
 pub mod build_info;
 #[cfg(test)]
 mod fixture;
+mod goroutine;
 mod hook;
 mod layout;
 pub mod module;
 mod names;
 pub mod pclntab;
 mod plan;
+mod scheduler;
+mod wait_reason;
 
 use super::{Inspection, Source};
 use crate::elf::Elf;

@@ -84,6 +84,7 @@ impl GoNames {
                 "runtime.main" => {
                     info.name = "main.main".to_owned();
                     info.kind = "main";
+                    return info; // nobody said `go`
                 }
                 "runtime.corostart" => {
                     info.name = started;

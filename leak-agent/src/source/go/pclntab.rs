@@ -98,6 +98,12 @@ impl Shape {
         self.vaddr.saturating_add(self.names as u64)
     }
 
+    /// Address of the pairs of entry and header, in the file's own numbering.
+    #[must_use]
+    pub fn entries_at(&self) -> u64 {
+        self.vaddr.saturating_add(self.entries as u64)
+    }
+
     /// The table in the file. `text`: address of the first function; `inlined`: that of the trees of inlined calls; both in
     /// the file's own numbering. `None` = it is not there.
     #[must_use]

@@ -1,6 +1,8 @@
 //! Puts the hook plan of a Go executable together: one point where goroutines begin, one where they end.
 
 use super::RUNTIME;
+use super::address::{self, Addresses};
+use super::books::GoBooks;
 use super::build_info::{BuildInfo, Version};
 use super::hook;
 use super::layout::{Layout, NEWEST, OLDEST};
@@ -8,9 +10,10 @@ use super::module::{Module, ModuleError};
 use super::names::GoNames;
 use super::pclntab::{Function, Table};
 use crate::elf::{Elf, Image};
-use crate::source::{HookPlan, Inspection, PlanPoint, PointSite, Role};
+use crate::source::{Books, HookPlan, Inspection, PlanPoint, PointSite, Role};
 use crate::types::Vaddr;
 use object::elf::EM_X86_64;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The function in which every goroutine begins, on the stack of its creator's thread.
@@ -63,7 +66,7 @@ fn plan(
     elf: &Elf<'_>,
     image: &Image<'_>,
     version: Version,
-    layout: &Layout,
+    layout: &'static Layout,
     module: &Module,
 ) -> Result<HookPlan, String> {
     let table = module
@@ -93,6 +96,8 @@ fn plan(
             emulated: true,
         });
     }
+    let addresses = Addresses::find(image, &table, &found.functions, layout);
+    let main = found.functions.get(address::MAIN);
     points.sort_by_key(|point| point.offset);
     Ok(HookPlan {
         runtime: RUNTIME,
@@ -103,7 +108,14 @@ fn plan(
         evidence: "function table".to_owned(),
         // A goroutine is marked as dead after the point.
         finish_is_early: true,
-        books: None,
+        books: addresses.zip(main).map(|(addresses, main)| {
+            Arc::new(GoBooks {
+                layout,
+                module: *module,
+                addresses,
+                main: main.entry,
+            }) as Arc<dyn Books>
+        }),
         names: Some(Arc::new(GoNames::new(
             elf.id.to_string(),
             *module,
@@ -119,12 +131,15 @@ struct Runtime {
     ends: Function,
     /// Code of the runtime's own goroutines: ranges of addresses, sorted.
     system: Vec<(u64, u64)>,
+    /// Functions that use the runtime's variables.
+    functions: BTreeMap<&'static str, Function>,
 }
 
 impl Runtime {
     fn find(table: &Table<'_>, layout: &Layout) -> Result<Self, String> {
         let (mut begins, mut ends) = (None, None);
         let mut system: Vec<(u64, u64)> = Vec::new();
+        let mut functions = BTreeMap::new();
         let mut steps = STEPS_MAX;
         let hooked = [BEGINS_IN.as_bytes(), layout.ends_in.as_bytes()];
         for function in table.functions() {
@@ -136,6 +151,11 @@ impl Runtime {
             }
             if table.is_named(function, layout.ends_in.as_bytes()) {
                 ends = Some(function);
+            }
+            for name in address::FUNCTIONS {
+                if table.is_named(function, name.as_bytes()) {
+                    functions.insert(*name, function);
+                }
             }
             match table.has_inlined(function, &hooked, &mut steps) {
                 Some(false) => {}
@@ -166,6 +186,7 @@ impl Runtime {
             begins: begins.ok_or_else(|| missing(BEGINS_IN))?,
             ends: ends.ok_or_else(|| missing(layout.ends_in))?,
             system,
+            functions,
         })
     }
 }

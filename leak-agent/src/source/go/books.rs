@@ -1,0 +1,395 @@
+//! The Go runtime's own books: the list of all goroutines, and the scheduler's counters, read from the memory of a process
+//! that runs on.
+//!
+//! A `g` never moves and is never freed, and the list of them only grows: addresses are kept, and only the list's new end
+//! is read again. Nothing is believed before the books of this very process were checked: that each goroutine is one.
+
+use super::address::Addresses;
+use super::goroutine::{self, Goroutine, Status};
+use super::layout::Layout;
+use super::module::Module;
+use super::scheduler::Scheduler;
+use crate::source::books::{
+    Books, BooksError, Budget, Candidates, Counters, Found, Group, GroupKind, GroupListing, Listing,
+    LiveTask, ProcessBooks, SiteCount, TaskState,
+};
+use crate::sys::memory::{Batch, Memory};
+use crate::types::Vaddr;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+
+/// The one group there is: a process has one Go runtime per file.
+const GROUP: Group = Group {
+    owner: 1,
+    kind: GroupKind::Owned,
+};
+/// Goroutines per batch of reads.
+const BATCH: usize = 1024;
+/// Words of the list per read.
+const LIST_WORDS: usize = 8192;
+/// The list was moved, or something else came between: so often it is read again.
+const ATTEMPTS: u32 = 16;
+/// What is torn by the process itself looks wrong now and then: only what is wrong so often is refused.
+const CHECKS: u32 = 3;
+/// Functions that goroutines start with, remembered as such.
+const ENTRIES_MAX: usize = 1 << 16;
+
+/// How the books of one executable are read.
+#[derive(Clone, Debug)]
+pub(super) struct GoBooks {
+    pub(super) layout: &'static Layout,
+    pub(super) module: Module,
+    pub(super) addresses: Addresses,
+    /// The function that the first goroutine starts with, in the file's own numbering.
+    pub(super) main: u64,
+}
+
+impl Books for GoBooks {
+    fn open(&self, bias: u64) -> Box<dyn ProcessBooks> {
+        Box::new(Process {
+            books: self.clone(),
+            bias,
+            list: Vec::new(),
+            entries: HashMap::new(),
+            believed: false,
+            scheduler: None,
+            for_c: 0,
+        })
+    }
+}
+
+/// The books of one process.
+struct Process {
+    books: GoBooks,
+    bias: u64,
+    /// Addresses of all `g`s, as far as the list was read.
+    list: Vec<u64>,
+    /// Addresses that goroutines were started at, and whether a function begins there.
+    entries: HashMap<u64, bool>,
+    /// The check was passed.
+    believed: bool,
+    /// The scheduler's counters, if they are found and agreed with the list.
+    scheduler: Option<Scheduler>,
+    /// `g`s in the list that were made for callbacks from C, used or not.
+    for_c: u64,
+}
+
+/// What one walk through the list saw.
+#[derive(Default)]
+struct Walk {
+    /// Living goroutines by site number, the runtime's own included.
+    sites: BTreeMap<u64, u64>,
+    live: u64,
+    /// `g`s made for callbacks from C.
+    for_c: u64,
+    /// Of them: with a callback that runs.
+    callbacks: u64,
+    tasks: Vec<LiveTask>,
+    /// The first thing that was wrong.
+    wrong: Option<&'static str>,
+    /// The list was read to its end.
+    whole: bool,
+}
+
+impl Process {
+    fn word(&self, memory: &dyn Memory, at: u64) -> Result<u64, BooksError> {
+        let mut bytes = [0; 8];
+        memory.read(at.wrapping_add(self.bias), &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Go's code, at run time.
+    fn text(&self) -> Range<u64> {
+        let Module { text, text_end, .. } = self.books.module;
+        text.wrapping_add(self.bias)..text_end.wrapping_add(self.bias)
+    }
+
+    /// Reads what the list has more than before; `false` = it changed all the time, or is no list.
+    fn extend(&mut self, memory: &dyn Memory, limit: u64) -> Result<bool, BooksError> {
+        let Addresses { length, pointer, .. } = self.books.addresses;
+        for _ in 0..ATTEMPTS {
+            let count = self.word(memory, length)?;
+            let begin = self.word(memory, pointer)?;
+            let known = self.list.len() as u64;
+            if count > limit || count < known {
+                return Ok(false);
+            }
+            let mut added = Vec::new();
+            let mut at = known;
+            let mut buffer = vec![0_u8; 8 * LIST_WORDS];
+            while at < count {
+                let words = usize::try_from(count - at).unwrap_or(LIST_WORDS).min(LIST_WORDS);
+                let Some(bytes) = buffer.get_mut(..8 * words) else {
+                    break;
+                };
+                memory.read(begin.wrapping_add(at.wrapping_mul(8)), bytes)?;
+                let (chunks, _) = bytes.as_chunks::<8>();
+                added.extend(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)));
+                at += words as u64;
+            }
+            // It may have been moved, and its old place filled with something else.
+            if self.word(memory, pointer)? == begin {
+                self.list.append(&mut added);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks at every goroutine once. `check`: also whether each of them is one.
+    fn walk(&mut self, memory: &dyn Memory, limit: usize, check: bool) -> Result<Walk, BooksError> {
+        let mut walk = Walk::default();
+        walk.whole = self.extend(memory, Budget::default().tasks)?;
+        let size = goroutine::size(self.books.layout);
+        let mut ids = HashSet::new();
+        let mut batch = Batch::default();
+        let list = std::mem::take(&mut self.list);
+        for (index, part) in list.chunks(BATCH).enumerate() {
+            batch.clear();
+            for at in part {
+                batch.push(*at, size);
+            }
+            memory.read_many(&mut batch)?;
+            for (number, at) in part.iter().enumerate() {
+                let bytes = batch.get(number).unwrap_or_default();
+                let Some(found) = Goroutine::read(bytes, self.books.layout) else {
+                    walk.wrong.get_or_insert("a list entry that leads nowhere");
+                    continue;
+                };
+                if check && index == 0 && number == 0 {
+                    self.check_first(&found, &mut walk);
+                }
+                if check && found.is_live() {
+                    self.check(memory, *at, &found, &mut ids, &mut walk)?;
+                }
+                self.count(*at, &found, limit, &mut walk);
+            }
+        }
+        self.list = list;
+        Ok(walk)
+    }
+
+    fn count(&self, at: u64, found: &Goroutine, limit: usize, walk: &mut Walk) {
+        let for_c = found.statement == 0 && found.function == 0;
+        walk.for_c += u64::from(for_c);
+        if !found.is_live() {
+            return;
+        }
+        if for_c {
+            walk.callbacks += 1;
+            return;
+        }
+        let Some(site) = self.site(found) else {
+            walk.wrong
+                .get_or_insert("a goroutine that was started outside the code");
+            return;
+        };
+        walk.live += 1;
+        *walk.sites.entry(site).or_default() += 1;
+        if walk.tasks.len() < limit {
+            walk.tasks.push(LiveTask {
+                header: at,
+                site: Vaddr(site),
+                id: Some(found.id),
+                owner: GROUP.owner,
+                state: match found.status {
+                    Some(Status::Runnable | Status::Preempted) => TaskState::Scheduled,
+                    Some(Status::Running | Status::Syscall | Status::CopyStack) => TaskState::Running,
+                    _ => TaskState::Idle,
+                },
+                refs: 0,
+                join_handle: false,
+            });
+        }
+    }
+
+    /// The number of a goroutine's site, as the probes make it; `None` = it has none in this file.
+    fn site(&self, found: &Goroutine) -> Option<u64> {
+        let text = self.text();
+        let distance = |at: u64| text.contains(&at).then(|| at.wrapping_sub(text.start));
+        let (statement, function) = (distance(found.statement)?, distance(found.function)?);
+        ((statement | function) >> 32 == 0 && statement != 0).then_some((statement << 32) | function)
+    }
+
+    /// The first goroutine of the list is the main one, and lives as long as the process.
+    fn check_first(&self, found: &Goroutine, walk: &mut Walk) {
+        let main = self.books.main.wrapping_add(self.bias);
+        if !found.is_live() || found.id != 1 || found.function != main {
+            walk.wrong = walk.wrong.or(Some("a first goroutine that is not the main one"));
+        }
+    }
+
+    fn check(
+        &mut self,
+        memory: &dyn Memory,
+        at: u64,
+        found: &Goroutine,
+        ids: &mut HashSet<u64>,
+        walk: &mut Walk,
+    ) -> Result<(), BooksError> {
+        let mut wrong = found.wrong(at, &self.text(), self.books.layout);
+        if found.function != 0 && !self.is_entry(memory, found.function)? {
+            wrong = wrong.or(Some("a goroutine that starts in the middle of a function"));
+        }
+        if !ids.insert(found.id) {
+            wrong = wrong.or(Some("two goroutines with the same id"));
+        }
+        walk.wrong = walk.wrong.or(wrong);
+        Ok(())
+    }
+
+    /// Whether a function begins at this address, by the table in the process's memory.
+    fn is_entry(&mut self, memory: &dyn Memory, at: u64) -> Result<bool, BooksError> {
+        if let Some(known) = self.entries.get(&at) {
+            return Ok(*known);
+        }
+        let Module { table, text, .. } = self.books.module;
+        let offset = at.wrapping_sub(text.wrapping_add(self.bias));
+        let (mut low, mut high) = (0_u64, u64::from(table.functions));
+        let mut found = false;
+        while low < high && !found {
+            let middle = low + (high - low) / 2;
+            let mut bytes = [0; 4];
+            let entry = table.entries_at().wrapping_add(8 * middle);
+            memory.read(entry.wrapping_add(self.bias), &mut bytes)?;
+            let entry = u64::from(u32::from_le_bytes(bytes));
+            found = entry == offset;
+            if entry < offset {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if self.entries.len() < ENTRIES_MAX {
+            self.entries.insert(at, found);
+        }
+        Ok(found)
+    }
+
+    /// Makes sure that these are the books; what is wrong with them, if they are not.
+    fn examine(&mut self, memory: &dyn Memory) -> Result<Option<String>, BooksError> {
+        let mut wrong = None;
+        for _ in 0..CHECKS {
+            self.list.clear();
+            let walk = self.walk(memory, 0, true)?;
+            wrong = match walk.wrong {
+                Some(wrong) => Some(wrong),
+                None if !walk.whole => Some("a list that does not keep still"),
+                None if walk.live == 0 => Some("a list without goroutines"),
+                None => {
+                    self.for_c = walk.for_c;
+                    return Ok(None);
+                }
+            };
+        }
+        Ok(wrong.map(|wrong| format!("its list of goroutines has {wrong}")))
+    }
+
+    /// Finds the scheduler's counters; believed only if they agree with the list.
+    fn find_scheduler(&mut self, memory: &dyn Memory) -> Result<(), BooksError> {
+        let Some(scheduler) = Scheduler::find(memory, &self.books, self.bias)? else {
+            return Ok(());
+        };
+        for _ in 0..ATTEMPTS {
+            let before = scheduler.read(memory)?;
+            let walk = self.walk(memory, 0, false)?;
+            let after = scheduler.read(memory)?;
+            if let Some(counted) = before.filter(|before| Some(*before) == after) {
+                let agrees = counted.live.checked_sub(walk.for_c) == Some(walk.live);
+                self.scheduler = agrees.then_some(scheduler);
+                self.for_c = walk.for_c;
+                return Ok(());
+            }
+        }
+        // It never kept still: what agrees in its parts is believed, and compared again with every walk.
+        self.scheduler = Some(scheduler);
+        Ok(())
+    }
+}
+
+impl ProcessBooks for Process {
+    fn searches(&self) -> bool {
+        false
+    }
+
+    fn find(
+        &mut self,
+        memory: &dyn Memory,
+        _ranges: &[Range<u64>],
+        _hints: &[u64],
+        _budget: &Budget,
+    ) -> Result<Found, BooksError> {
+        let mut found = Found {
+            complete: true,
+            ..Found::default()
+        };
+        if !self.believed {
+            if let Some(wrong) = self.examine(memory)? {
+                found.refused.push(wrong);
+                return Ok(found);
+            }
+            self.believed = true;
+            self.find_scheduler(memory)?;
+        }
+        found.groups.push(GROUP);
+        Ok(found)
+    }
+
+    fn counters(&mut self, memory: &dyn Memory) -> Result<Vec<Counters>, BooksError> {
+        let Some(scheduler) = &self.scheduler else {
+            return Ok(Vec::new());
+        };
+        let Some(counted) = scheduler.read(memory)? else {
+            return Ok(Vec::new());
+        };
+        let less = |count: u64| count.saturating_sub(self.for_c);
+        Ok(vec![Counters {
+            group: GROUP,
+            live: less(counted.live),
+            added: Some(less(counted.created)),
+            confirmed: true,
+        }])
+    }
+
+    fn list(&mut self, memory: &dyn Memory, limit: usize) -> Result<Listing, BooksError> {
+        let mut listing = Listing {
+            // Every goroutine is in the list.
+            blocking: Candidates {
+                complete: true,
+                ..Candidates::default()
+            },
+            ..Listing::default()
+        };
+        if !self.believed {
+            listing
+                .refused
+                .push("its list of goroutines was not believed".to_owned());
+            return Ok(listing);
+        }
+        let walk = self.walk(memory, limit, false)?;
+        self.for_c = walk.for_c;
+        if let Some(wrong) = walk.wrong {
+            listing
+                .refused
+                .push(format!("its list of goroutines has {wrong}"));
+        }
+        listing.tasks = walk.tasks;
+        listing.groups.push(GroupListing {
+            group: GROUP,
+            before: None,
+            after: None,
+            walked: walk.live,
+            ending: 0,
+            complete: walk.whole && walk.wrong.is_none(),
+            sites: walk
+                .sites
+                .iter()
+                .map(|(site, live)| SiteCount {
+                    site: Vaddr(*site),
+                    live: *live,
+                })
+                .collect(),
+        });
+        Ok(listing)
+    }
+}
