@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod books;
+pub mod breakpoints;
 pub mod compare;
 pub mod debugger;
 pub mod ending;

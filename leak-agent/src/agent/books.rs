@@ -64,6 +64,8 @@ pub(super) struct Often {
     pub(super) watch: Duration,
     /// Walks through the same lists take at most this share of the thread's time, in percent.
     pub(super) share: f64,
+    /// Whether those that are watched are looked at for growth.
+    pub(super) growth: bool,
 }
 
 /// Starts the thread; it ends when the returned sender is dropped. Without totals there are no counts to compare with,
@@ -89,6 +91,7 @@ pub(super) fn spawn(
                     every: often.watch,
                     share: 100.0 / often.share,
                 },
+                growth: often.growth,
                 inbox,
                 sessions: BTreeMap::new(),
                 searches: Searches::default(),
@@ -102,6 +105,7 @@ struct Reader {
     totals: Option<Arc<Totals>>,
     every: Duration,
     pace: Pace,
+    growth: bool,
     inbox: SyncSender<Message>,
     sessions: BTreeMap<(ProcessKey, PlanId), Reading>,
     searches: Searches,
@@ -183,7 +187,7 @@ impl Reader {
                     self.pace.every.min(YOUNG)
                 };
                 let due = later(clock::now(), wait);
-                let watch = Watch::new(process, plan, attachment.file, hooks, due);
+                let watch = Watch::new(process, plan, attachment.file, hooks, due, self.growth);
                 let Some(watch) = watch.filter(|_| self.sessions.len() < SESSIONS_MAX) else {
                     let facts = WatchFacts {
                         doubt: Some(full()),
@@ -216,11 +220,11 @@ impl Reader {
     /// One piece of work; `false` = nobody listens any more.
     fn step(&mut self, key: (ProcessKey, PlanId)) -> bool {
         let (process, plan) = key;
-        let mut answered = Vec::new();
+        let mut more = Vec::new();
         let message = match (self.sessions.get_mut(&key), &self.totals) {
             (Some(Reading::Compare(session)), Some(totals)) => match session.step(totals, self.every) {
                 session::Step::Told(facts) => {
-                    answered = session.take_answered();
+                    more.extend(session.take_answered().into_iter().map(Message::Compared));
                     Message::Booked(process, plan, facts)
                 }
                 session::Step::Quiet => return true,
@@ -231,7 +235,9 @@ impl Reader {
             },
             (Some(Reading::Watch(watch)), _) => match watch.step(self.pace, &mut self.searches) {
                 watch::Step::Told(facts) => {
-                    answered = watch.take_answered();
+                    let asked = watch.take_answered();
+                    more.extend(watch.take_growth().map(|how| Message::Grew(plan, how)));
+                    more.extend(asked.into_iter().map(Message::Compared));
                     Message::Watched(process, plan, facts)
                 }
                 watch::Step::Over => {
@@ -245,7 +251,7 @@ impl Reader {
             }
             (None, _) => return true,
         };
-        let mut messages = std::iter::once(message).chain(answered.into_iter().map(Message::Compared));
+        let mut messages = std::iter::once(message).chain(more);
         messages.all(|message| self.inbox.send(message).is_ok())
     }
 }

@@ -12,6 +12,7 @@
 //! ```
 
 mod facts;
+mod probeless;
 
 use super::attachments::{self, Request};
 use super::books::{self, Often};
@@ -22,18 +23,18 @@ use super::pace::Pace;
 use super::reconcile::Reconciler;
 use super::ring::{self, RingCounts};
 use super::stacks::{self, Stacks};
-use super::watched::Watched;
+use super::watched::{Watched, Way};
 use crate::bpf::error::chain;
 use crate::bpf::{Hook, Kernel, Limits};
 use crate::config::{AgentConfig, Mode};
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
-use crate::engine::{Engine, KernelRuntime, PlanFacts, Probes, Snapshot, Uncounted};
+use crate::engine::{Engine, KernelRuntime, Snapshot, Uncounted};
 use crate::event::Event;
 use crate::report::Report;
 use crate::source::{self, HookPlan};
 use crate::stack::DebugFiles;
 use crate::sys::{caps, clock, heap, proc};
-use crate::types::{BootTime, ExecutableId, PlanId, ProcessKey};
+use crate::types::{BootTime, ExecutableId, PlanId};
 use leak_agent_common::counter::Counter;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -47,8 +48,6 @@ use tokio::sync::watch;
 const INBOX: usize = 256;
 /// The first scan counts as done after this time at the latest.
 const SETTLES_WITHIN: Duration = Duration::from_secs(15);
-/// Said of a runtime that only probes count.
-const UNREADABLE: &str = "no way is known to count its tasks from memory: --mode trace counts them by probes";
 /// How soon the loop notices that it is to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -102,6 +101,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         reconcile: config.reconcile,
         watch: config.watch_interval,
         share: config.books_share,
+        growth: config.mode == Mode::Auto,
     };
     let books =
         books::spawn(Some(Arc::clone(&kernel.totals)), often, inbox.clone()).map_err(StartError::Thread)?;
@@ -264,27 +264,36 @@ impl Follower {
             Message::Discovered(done) => self.discovery.done(done, now),
             Message::Attached(attachment, result) => {
                 self.attaching = self.attaching.saturating_sub(1);
+                if self.config.mode != Mode::Trace {
+                    self.probes_attached(attachment, result);
+                    self.act();
+                    return;
+                }
                 let told = match result {
                     Ok((plan, facts)) => {
                         self.plans.insert(attachment, plan);
                         self.engine.plan_armed(plan, facts);
                         Ok(())
                     }
-                    Err(error) => {
-                        *self.attach_failures.entry(error.reason()).or_default() += 1;
-                        let reason = chain(&error);
-                        tracing::warn!(reason, "attach");
-                        Err(reason)
-                    }
+                    Err(error) => Err(self.attach_failed(&error)),
                 };
                 self.discovery.attached(&attachment, told, now);
             }
-            Message::Booked(process, plan, facts) => self.engine.booked(process, plan, facts),
+            Message::Booked(process, plan, facts) => {
+                let known = facts.agreed_at.is_some();
+                if let Ok(watched) = self.watched.told(process, plan, known) {
+                    if let Some(watched) = watched {
+                        self.trace_instead(process, watched, plan);
+                    }
+                    self.engine.booked(process, plan, facts);
+                }
+            }
             Message::Compared(asked) => drop(asked),
             Message::Watched(process, plan, facts) => {
                 self.watched.was_read(process, plan);
                 self.engine.watched(process, plan, *facts);
             }
+            Message::Grew(plan, how) => self.want_probes(plan, how),
             Message::WatchOver(process, plan) => self.watched.was_read(process, plan),
             Message::Detached(plan) => self.engine.plan_dropped(plan),
             Message::Named(plan, sites) => self.engine.named(plan, sites),
@@ -356,7 +365,8 @@ impl Follower {
                         self.files.insert(attachment, (Arc::clone(&file), executable));
                     }
                     if self.config.mode != Mode::Trace {
-                        self.watch(attachment, plan);
+                        let file = (self.config.mode == Mode::Auto).then_some((file, path));
+                        self.watch(attachment, &plan, file);
                         continue;
                     }
                     let request = Request::Attach {
@@ -374,25 +384,29 @@ impl Follower {
                     self.plans.remove(&attachment);
                     self.hooks.remove(&attachment);
                     self.files.remove(&attachment);
-                    if let Some(watched) = self.watched.end(&attachment) {
-                        self.engine.plan_dropped(watched.id);
-                        continue;
+                    if let Some((watched, probes)) = self.watched.end(&attachment) {
+                        self.engine.plan_dropped(watched);
+                        if !probes {
+                            continue;
+                        }
                     }
                     // A thread that is gone has detached everything.
                     let _ = self.requests.send(Request::Detach(attachment));
                 }
                 Action::Follow { process, attachment } => {
-                    if let Some(watched) = self.watched.get(&attachment) {
-                        let (plan, hooks) = (watched.id, Arc::clone(&watched.hooks));
+                    if let Some(Way::Watch(plan)) = self.watched.follow(process, attachment) {
                         self.engine.follow(process, plan);
-                        self.watched.follow(process, plan);
-                        self.ask_books(books::Request::Watch {
-                            process,
-                            plan,
-                            attachment,
-                            hooks,
-                            urgent: self.engine.ran_before(process, plan),
-                        });
+                        let hooks = self.hooks.get(&attachment).map(Arc::clone);
+                        let urgent = self.engine.ran_before(process, plan);
+                        if let Some(hooks) = hooks {
+                            self.ask_books(books::Request::Watch {
+                                process,
+                                plan,
+                                attachment,
+                                hooks,
+                                urgent,
+                            });
+                        }
                         continue;
                     }
                     if let Some(plan) = self.plans.get(&attachment) {
@@ -409,8 +423,9 @@ impl Follower {
                     }
                 }
                 Action::Unfollow { process, attachment } => {
-                    if let Some(plan) = self.plans.get(&attachment).copied() {
-                        self.watched.was_read(process, plan);
+                    let watched = self.watched.unfollow(process, &attachment);
+                    let plan = self.plans.get(&attachment).copied();
+                    for plan in watched.into_iter().chain(plan) {
                         self.engine.unfollow(process, plan);
                         self.ask_books(books::Request::Unfollow { process, plan });
                     }
@@ -434,26 +449,6 @@ impl Follower {
                 }
             }
         }
-    }
-
-    /// Follows a file without probes: nothing is put into it.
-    fn watch(&mut self, attachment: AttachmentKey, hooks: Arc<HookPlan>) {
-        let now = clock::now();
-        let told = if hooks.books.is_some() {
-            let facts = PlanFacts::new(&hooks, now, Probes::None);
-            let plan = self.watched.begin(attachment, hooks);
-            self.plans.insert(attachment, plan);
-            self.engine.plan_armed(plan, facts);
-            Ok(())
-        } else {
-            Err(UNREADABLE.to_owned())
-        };
-        self.discovery.attached(&attachment, told, now);
-    }
-
-    fn forget_books(&mut self, process: ProcessKey) {
-        self.watched.forget(process);
-        self.ask_books(books::Request::Forget { process });
     }
 
     fn ask_books(&self, request: books::Request) {

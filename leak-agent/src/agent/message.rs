@@ -23,6 +23,8 @@ pub(super) enum Message {
     Compared(Asked),
     /// The books of a process without probes were read.
     Watched(ProcessKey, PlanId, Box<WatchFacts>),
+    /// The live tasks of a process without probes grow: how, as half a sentence.
+    Grew(PlanId, String),
     /// They are read no more: the process is gone.
     WatchOver(ProcessKey, PlanId),
     /// A plan is detached.

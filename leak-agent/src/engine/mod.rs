@@ -6,6 +6,7 @@
 mod baseline;
 mod books;
 mod bound;
+pub mod growth;
 pub mod merge;
 mod plan;
 mod process;

@@ -10,6 +10,7 @@ use super::later;
 use super::session::Trouble;
 use crate::agent::reconcile::Asked;
 use crate::discovery::{FileKey, bias};
+use crate::engine::growth::Growth;
 use crate::engine::{Counted, WatchFacts};
 use crate::source::books::{Budget, Counters, Found, Group, Listing};
 use crate::source::{HookPlan, ProcessBooks};
@@ -72,6 +73,9 @@ pub(super) struct Watch {
     facts: WatchFacts,
     /// Those who want the next reading at once.
     asked: Vec<Asked>,
+    /// `None` = nobody asks, or it was told.
+    growth: Option<Growth>,
+    grew: Option<String>,
 }
 
 struct Open {
@@ -111,6 +115,7 @@ impl Watch {
         file: FileKey,
         hooks: Arc<HookPlan>,
         due: BootTime,
+        growth: bool,
     ) -> Option<Self> {
         hooks.books.as_ref()?;
         Some(Self {
@@ -124,6 +129,8 @@ impl Watch {
             failed: 0,
             facts: WatchFacts::default(),
             asked: Vec::new(),
+            growth: growth.then(Growth::default),
+            grew: None,
         })
     }
 
@@ -136,6 +143,36 @@ impl Watch {
         self.asked.push(asked.clone());
         self.due = self.due.min(now);
         self.walk_due = self.walk_due.min(now);
+    }
+
+    /// How its live tasks grow, once.
+    pub(super) fn take_growth(&mut self) -> Option<String> {
+        self.grew.take()
+    }
+
+    /// Looks for growth in what was read now.
+    fn look_for_growth(&mut self, every: Duration, now: BootTime) {
+        // A walk that was put off says nothing new.
+        if self.facts.as_of.is_none_or(|as_of| as_of < now) {
+            return;
+        }
+        let Some(grew) = self
+            .growth
+            .as_mut()
+            .and_then(|growth| growth.take(&self.facts.sites))
+        else {
+            return;
+        };
+        self.growth = None;
+        let site = self.hooks.sites.iter().find(|site| site.number == grew.site);
+        let name = site.map_or_else(|| format!("site {:#x}", grew.site), |site| site.info.name.clone());
+        let within = every.saturating_mul(grew.readings);
+        self.grew = Some(format!(
+            "the tasks of {name} grew from {} to {} within {:.0} s",
+            grew.from,
+            grew.to,
+            within.as_secs_f64()
+        ));
     }
 
     /// Those who wanted to know what was just read.
@@ -151,6 +188,7 @@ impl Watch {
             Ok(()) => {
                 self.failed = 0;
                 self.facts.doubt = self.doubt();
+                self.look_for_growth(pace.every, begin);
                 self.due = later(begin, pace.every);
             }
             Err(Trouble::Gone) if self.open.is_none() => return Step::Over,

@@ -1,0 +1,246 @@
+//! Counting without probes: what the agent reads from memory is what the programs count themselves, and nothing is put
+//! into them until their tasks grow.
+
+use leak_agent::report::{CountedBy, Runtime};
+use leak_agent_tests::breakpoints::breakpoints;
+use leak_agent_tests::compare::{check_identity, counts, describe, sum, until_exact};
+use leak_agent_tests::programs::{self, Profile, TokioProbe};
+use leak_agent_tests::truth::Truth;
+use leak_agent_tests::wait::until;
+use leak_agent_tests::{Agent, Target, privilege};
+use std::path::PathBuf;
+
+fn probe(tokio: &'static str, stripped: bool) -> TokioProbe {
+    TokioProbe {
+        tokio,
+        profile: Profile::Release,
+        stripped,
+    }
+}
+
+/// A copy for one test alone: probes that another test has put into a file are in all processes of it.
+fn own(probe: &TokioProbe, test: &str) -> PathBuf {
+    let path = probe.path();
+    let copy = programs::scratch(&format!("watch-{test}")).join(path.file_name().expect("a file"));
+    programs::copy(&path, &copy);
+    copy
+}
+
+/// Live tasks that are in lists of the runtime, as the program counts them.
+fn listed(truth: &Truth) -> u64 {
+    let sites = truth.sites.iter().filter(|site| site.kind != "blocking");
+    sites.map(|site| site.live).sum()
+}
+
+/// Waits until the agent has read what the program says, in sum and for each function, and makes sure that it goes on to.
+fn until_watched(agent: &Agent, pid: u32, truth: &Truth) -> Runtime {
+    let compare = || {
+        let found = agent.runtime(pid, "tokio")?;
+        let wrong = |what: &str| {
+            Err(format!(
+                "{what}; want {truth:?}, got {} {:?}",
+                describe(&found),
+                found.watch
+            ))
+        };
+        let Some(watch) = &found.watch else {
+            return wrong("it is not watched");
+        };
+        if !watch.agreed || found.live != listed(truth) {
+            return wrong("live tasks");
+        }
+        for site in truth.sites.iter().filter(|site| site.kind != "blocking") {
+            let mine = |found: &leak_agent::report::Site| found.name.contains(&site.name);
+            let uncertain = found.sites.iter().any(|site| mine(site) && site.ambiguous);
+            // Without symbols, and without any task alive, nothing bears the name.
+            let named = found.sites.iter().any(mine);
+            if named && !uncertain && sum(&found, mine).live != site.live {
+                return wrong(&site.name);
+            }
+        }
+        Ok(found)
+    };
+    until(&truth.phase, compare);
+    let _later = agent.next_report();
+    let found = compare().unwrap_or_else(|wrong| panic!("was equal for a moment only: {wrong}"));
+    check_identity(&found);
+    assert_eq!(found.counted_by, Some(CountedBy::Memory));
+    assert_eq!((found.spawned, found.finished, found.points), (0, 0, 0));
+    assert!(!found.exact && found.reason.is_some(), "{}", describe(&found)); // blocking tasks are in no list
+    found
+}
+
+const WATCH: [&str; 4] = ["--mode", "watch", "--watch-interval", "100ms"];
+
+/// At each standstill, the counts from memory are the program's own, with no probe in it; the threads are counted as ever.
+fn watched_is_the_programs_own_numbers(probe: TokioProbe) {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = own(&probe, &format!("{}-{}", probe.tokio, probe.stripped));
+    let exe = path.to_string_lossy().into_owned();
+    let mut target = Target::start(&path);
+    target.command("all 20");
+    let agent = Agent::start(&[&WATCH[..], &["--exe", &exe]].concat());
+    let mut named = 0;
+    for command in [
+        "park 300",
+        "storm 20000",
+        "local 3",
+        "runtimes 3 7",
+        "release",
+        "park 5",
+        "handles-drop",
+        "local-drop",
+        "runtimes-drop",
+    ] {
+        let truth = target.command(command);
+        let found = until_watched(&agent, target.pid(), &truth);
+        let functions = truth.sites.iter().filter(|site| site.live > 0);
+        named += functions
+            .filter(|site| found.sites.iter().any(|found| found.name.contains(&site.name)))
+            .count();
+        // What tokio counts itself covers the tasks of its runtimes, those of a LocalSet not.
+        if let (Some(watch), Some(alive)) = (&found.watch, truth.alive) {
+            assert!(
+                watch.counted.is_none_or(|counted| counted == alive),
+                "{watch:?} {truth:?}"
+            );
+        }
+        assert_eq!(breakpoints(target.pid(), &path), 0);
+        let threads = agent.runtime(target.pid(), "thread").expect("threads");
+        assert_eq!(
+            (threads.counted_by, threads.exact),
+            (Some(CountedBy::Kernel), true)
+        );
+    }
+    assert!(
+        probe.stripped || named > 5,
+        "only {named} functions were compared"
+    );
+}
+
+macro_rules! watched {
+    ($($name:ident = $tokio:literal $stripped:literal;)*) => {$(
+        /// See [`watched_is_the_programs_own_numbers`].
+        #[test]
+        fn $name() {
+            watched_is_the_programs_own_numbers(probe($tokio, $stripped));
+        }
+    )*};
+}
+
+watched! {
+    watched_tokio_154_is_its_own_numbers = "154" false;
+    watched_tokio_154_stripped_is_its_own_numbers = "154" true;
+    watched_tokio_147_is_its_own_numbers = "147" false;
+    watched_tokio_138_is_its_own_numbers = "138" false;
+}
+
+/// A program that begins under our eyes is watched, too, and what comes and goes never makes a count exact that is not.
+#[test]
+fn watched_in_motion_never_claims_more_than_it_saw() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = own(&probe("154", false), "motion");
+    let exe = path.to_string_lossy().into_owned();
+    let agent = Agent::start(&[&WATCH[..], &["--exe", &exe]].concat());
+    let mut target = Target::start(&path);
+    let truth = target.command("park 200");
+    until_watched(&agent, target.pid(), &truth);
+    target.command("hold 5000");
+    for _ in 0..20 {
+        let found = agent.next_report();
+        let process = found.processes.iter().find(|process| process.pid == target.pid());
+        let tokio =
+            process.and_then(|process| process.runtimes.iter().find(|found| found.runtime == "tokio"));
+        let tokio = tokio.unwrap_or_else(|| panic!("{found:?}"));
+        assert!(tokio.live >= 200 && !tokio.exact, "{}", describe(tokio));
+        let parked = sum(tokio, |site| site.name.contains("conn::idle"));
+        assert_eq!(parked.live, 200, "{}", describe(tokio));
+    }
+    let truth = target.command("stop");
+    until_watched(&agent, target.pid(), &truth);
+    assert_eq!(breakpoints(target.pid(), &path), 0);
+}
+
+/// A process whose tasks grow gets probes and is exact from then on; others of other executables stay without.
+#[test]
+fn auto_traces_the_executable_of_a_process_that_grows() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = own(&probe("154", false), "auto");
+    let other = own(&probe("147", false), "auto-calm");
+    let exes = [
+        path.to_string_lossy().into_owned(),
+        other.to_string_lossy().into_owned(),
+    ];
+    let mut target = Target::start(&path);
+    let mut calm = Target::start(&other);
+    let mut truth = target.command("park 100");
+    let calm_truth = calm.command("park 100");
+    let auto = [
+        "--mode",
+        "auto",
+        "--watch-interval",
+        "100ms",
+        "--exe",
+        &exes[0],
+        "--exe",
+        &exes[1],
+    ];
+    let agent = Agent::start(&auto);
+    until_watched(&agent, target.pid(), &truth);
+    until_watched(&agent, calm.pid(), &calm_truth);
+    assert_eq!(
+        (breakpoints(target.pid(), &path), breakpoints(calm.pid(), &other)),
+        (0, 0)
+    );
+
+    // Load that comes and goes gives no reason.
+    for _ in 0..10 {
+        target.command("storm 1000");
+    }
+    let found = until("growth to be seen", || {
+        truth = target.command("park 2");
+        let found = agent.runtime(target.pid(), "tokio")?;
+        match found.counted_by {
+            Some(CountedBy::Probes) => Ok(found),
+            _ => Err(describe(&found)),
+        }
+    });
+    let reason = found
+        .probes
+        .as_ref()
+        .and_then(|probes| probes.reason.clone())
+        .unwrap();
+    assert!(reason.contains("app::conn::idle grew from"), "{reason}");
+    assert!(breakpoints(target.pid(), &path) > 0);
+    let before = until_exact(&agent, target.pid(), "tokio", &truth);
+
+    // Spawned and finished are exact from then on.
+    let begin = truth;
+    for command in ["all 10", "storm 20000", "release"] {
+        let truth = target.command(command);
+        let found = until_exact(&agent, target.pid(), "tokio", &truth);
+        let since = truth.since(&begin);
+        let grown = (found.spawned - before.spawned, found.finished - before.finished);
+        assert_eq!(
+            grown,
+            (since.spawned, since.finished),
+            "{command}: {}",
+            describe(&found)
+        );
+        assert!(found.watch.is_none() && found.points > 0);
+    }
+    // The next process of the executable is traced from its first instruction.
+    let mut next = Target::start(&path);
+    let truth = next.command("all 5");
+    let found = until_exact(&agent, next.pid(), "tokio", &truth);
+    assert_eq!(counts(&found), truth.counts(), "{}", describe(&found));
+
+    until_watched(&agent, calm.pid(), &calm_truth);
+    assert_eq!(breakpoints(calm.pid(), &other), 0);
+}
