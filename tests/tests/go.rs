@@ -179,3 +179,58 @@ fn go_attached_under_load_is_exact() {
     let truth = target.command("truth");
     until_exact(&agent, target.pid(), "go", &truth);
 }
+
+/// Coroutines that run out, are stopped, or were never asked, and a library that says `go` on behalf of others.
+#[test]
+fn go_coroutines_and_libraries_are_exact() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = NEW.path();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    for command in [
+        "pull 20",
+        "pull-stop 20",
+        "pull-unused 20",
+        "pull-keep 20",
+        "group 20",
+        "pull-drop",
+    ] {
+        let truth = target.command(command);
+        let found = until_equal(&agent, target.pid(), "go", truth.counts());
+        assert!(found.exact, "{}", describe(&found));
+        assert_eq!(
+            compare_sites(&found, &truth),
+            truth.sites.len(),
+            "{}",
+            describe(&found)
+        );
+    }
+}
+
+/// Goroutines that callbacks from C's own threads start, in a program of Go and C; attached before and after.
+#[test]
+fn go_callbacks_from_c_are_exact() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = GoProbe {
+        version: "1.27.3",
+        flavour: Flavour::Cgo,
+    }
+    .path();
+    let agent = Agent::on(&[&path]);
+    let mut target = Target::start(&path);
+    for command in ["callback 20", "park 20", "locked 20", "callback 3"] {
+        let truth = target.command(command);
+        let found = until_equal(&agent, target.pid(), "go", truth.counts());
+        assert!(found.exact, "{}", describe(&found));
+    }
+    drop(agent);
+    let agent = Agent::on(&[&path]);
+    for command in ["truth", "callback 20", "release"] {
+        let truth = target.command(command);
+        until_exact(&agent, target.pid(), "go", &truth);
+    }
+}

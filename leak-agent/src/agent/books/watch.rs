@@ -303,10 +303,12 @@ impl Watch {
 impl Open {
     /// Looks through all of the process's private memory, in addition to what is known.
     fn search(&mut self) -> Result<(), Trouble> {
-        let private = PrivateMemory::of(&self.memory)?;
-        self.found = self
-            .books
-            .find(&self.memory, &private.ranges, &[], &Budget::default())?;
+        let ranges = if self.books.searches() {
+            PrivateMemory::of(&self.memory)?.ranges
+        } else {
+            Vec::new()
+        };
+        self.found = self.books.find(&self.memory, &ranges, &[], &Budget::default())?;
         self.walked = None;
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::address::Addresses;
 use super::goroutine::{self, Goroutine, Status};
 use super::layout::Layout;
 use super::module::Module;
-use super::scheduler::Scheduler;
+use super::scheduler::{Counted, Scheduler};
 use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Group, GroupKind, GroupListing, Listing,
     LiveTask, ProcessBooks, SiteCount, TaskState,
@@ -138,8 +138,10 @@ impl Process {
 
     /// Looks at every goroutine once. `check`: also whether each of them is one.
     fn walk(&mut self, memory: &dyn Memory, limit: usize, check: bool) -> Result<Walk, BooksError> {
-        let mut walk = Walk::default();
-        walk.whole = self.extend(memory, Budget::default().tasks)?;
+        let mut walk = Walk {
+            whole: self.extend(memory, Budget::default().tasks)?,
+            ..Walk::default()
+        };
         let size = goroutine::size(self.books.layout);
         let mut ids = HashSet::new();
         let mut batch = Batch::default();
@@ -285,6 +287,19 @@ impl Process {
         Ok(wrong.map(|wrong| format!("its list of goroutines has {wrong}")))
     }
 
+    /// What the scheduler counts; `None` = its counters are not found, or did not hold still.
+    fn counted(&self, memory: &dyn Memory) -> Result<Option<Counted>, BooksError> {
+        match &self.scheduler {
+            Some(scheduler) => scheduler.read(memory),
+            None => Ok(None),
+        }
+    }
+
+    /// The scheduler also counts what was made for callbacks from C.
+    fn without_c(&self, count: u64) -> u64 {
+        count.saturating_sub(self.for_c)
+    }
+
     /// Finds the scheduler's counters; believed only if they agree with the list.
     fn find_scheduler(&mut self, memory: &dyn Memory) -> Result<(), BooksError> {
         let Some(scheduler) = Scheduler::find(memory, &self.books, self.bias)? else {
@@ -336,19 +351,13 @@ impl ProcessBooks for Process {
     }
 
     fn counters(&mut self, memory: &dyn Memory) -> Result<Vec<Counters>, BooksError> {
-        let Some(scheduler) = &self.scheduler else {
-            return Ok(Vec::new());
-        };
-        let Some(counted) = scheduler.read(memory)? else {
-            return Ok(Vec::new());
-        };
-        let less = |count: u64| count.saturating_sub(self.for_c);
-        Ok(vec![Counters {
+        let counters = self.counted(memory)?.map(|counted| Counters {
             group: GROUP,
-            live: less(counted.live),
-            added: Some(less(counted.created)),
+            live: self.without_c(counted.live),
+            added: Some(self.without_c(counted.created)),
             confirmed: true,
-        }])
+        });
+        Ok(counters.into_iter().collect())
     }
 
     fn list(&mut self, memory: &dyn Memory, limit: usize) -> Result<Listing, BooksError> {
@@ -366,8 +375,10 @@ impl ProcessBooks for Process {
                 .push("its list of goroutines was not believed".to_owned());
             return Ok(listing);
         }
+        let before = self.counted(memory)?;
         let walk = self.walk(memory, limit, false)?;
         self.for_c = walk.for_c;
+        let after = self.counted(memory)?;
         if let Some(wrong) = walk.wrong {
             listing
                 .refused
@@ -376,11 +387,14 @@ impl ProcessBooks for Process {
         listing.tasks = walk.tasks;
         listing.groups.push(GroupListing {
             group: GROUP,
-            before: None,
-            after: None,
+            before: before.map(|counted| self.without_c(counted.live)),
+            after: after.map(|counted| self.without_c(counted.live)),
             walked: walk.live,
             ending: 0,
-            complete: walk.whole && walk.wrong.is_none(),
+            complete: walk.whole
+                && walk.wrong.is_none()
+                && before == after
+                && after.is_some_and(|counted| self.without_c(counted.live) == walk.live),
             sites: walk
                 .sites
                 .iter()

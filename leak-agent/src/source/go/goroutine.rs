@@ -126,7 +126,8 @@ impl Goroutine {
         if self.id == 0 {
             return Some("a goroutine without an id");
         }
-        if !made_for_c && !(text.contains(&self.statement) && text.contains(&self.function)) {
+        let in_code = text.contains(&self.statement) && text.contains(&self.function);
+        if !(made_for_c || in_code) {
             return Some("a goroutine that was started outside the code");
         }
         if self.itself != at {
