@@ -20,6 +20,7 @@ pub mod probed;
 pub mod proc;
 pub mod programs;
 pub mod server;
+pub mod silence;
 pub mod target;
 pub mod truth;
 pub mod wait;

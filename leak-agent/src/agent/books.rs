@@ -161,7 +161,7 @@ impl Reader {
             } => {
                 let wait = if urgent { Duration::ZERO } else { self.every };
                 let due = later(clock::now(), wait);
-                let Some(session) = Session::new(process, plan, attachment.file, hooks, due) else {
+                let Some(session) = Session::new(process, plan, attachment.file, hooks, !urgent, due) else {
                     return;
                 };
                 if self.sessions.len() < SESSIONS_MAX {
@@ -171,7 +171,7 @@ impl Reader {
                     let mut facts = BookFacts::default();
                     facts.baseline.doubt = Some(full());
                     // Nobody listens any more only when the agent ends.
-                    let _ = self.inbox.send(Message::Booked(process, plan, facts));
+                    let _ = self.inbox.send(Message::Booked(process, plan, Box::new(facts)));
                 }
             }
             Request::Watch {

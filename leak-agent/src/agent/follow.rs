@@ -285,7 +285,7 @@ impl Follower {
                     if let Some(watched) = watched {
                         self.trace_instead(process, watched, plan);
                     }
-                    self.engine.booked(process, plan, facts);
+                    self.engine.booked(process, plan, *facts);
                 }
             }
             Message::Compared(asked) => drop(asked),

@@ -18,7 +18,7 @@ pub(super) enum Message {
     /// A plan is attached, or is not.
     Attached(AttachmentKey, Result<(PlanId, PlanFacts), BpfError>),
     /// The books of a plan's runtime in this process were read.
-    Booked(ProcessKey, PlanId, BookFacts),
+    Booked(ProcessKey, PlanId, Box<BookFacts>),
     /// Somebody asked for comparisons: those of one file in one process are done.
     Compared(Asked),
     /// The books of a process without probes were read.

@@ -1,5 +1,6 @@
 //! Counts of a site whose baseline is not known: a lower bound of it, that grows with what is seen.
 
+use super::books::Missed;
 use super::snapshot::Counts;
 use leak_agent_common::totals::SiteTotals;
 
@@ -25,14 +26,14 @@ impl Row {
     }
 
     /// The counts. `before`: at least so many tasks were alive when we began, besides those that the kernel itself
-    /// found; `None` = none were.
-    pub(super) fn counts(&self, before: Option<u64>) -> Counts {
-        let before = before.map_or(0, |known| self.floor.max(known));
+    /// found; `None` = none were. `missed`: what no probe saw, and the runtime's own books tell.
+    pub(super) fn counts(&self, before: Option<u64>, missed: Missed) -> Counts {
+        let before = before.map_or(0, |known| known.max(self.floor.saturating_sub(missed.spawned)));
         let baseline = self.now.baseline + before;
         let mut counts = Counts {
             baseline,
-            spawned: self.now.spawned,
-            finished: self.now.finished,
+            spawned: self.now.spawned.wrapping_add(missed.spawned),
+            finished: self.now.finished.wrapping_add(missed.finished),
         };
         // An end that was taken back before it was read (exec by a thread that is not the leader).
         if signed(counts.finished) < 0 {
@@ -80,10 +81,10 @@ mod tests {
     fn floor_of_ends_without_beginning_is_their_surplus() {
         let mut row = Row::default();
         row.update(totals(2, 5));
-        assert_eq!(row.counts(Some(0)).live(), 0);
+        assert_eq!(row.counts(Some(0), Missed::default()).live(), 0);
         row.update(totals(2, 5));
         assert_eq!(
-            row.counts(Some(0)),
+            row.counts(Some(0), Missed::default()),
             Counts {
                 baseline: 3,
                 spawned: 2,
@@ -91,7 +92,7 @@ mod tests {
             }
         );
         row.update(totals(9, 5));
-        assert_eq!(row.counts(Some(0)).live(), 7);
+        assert_eq!(row.counts(Some(0), Missed::default()).live(), 7);
     }
 
     /// A finish that was read before its spawn proves nothing.
@@ -101,7 +102,7 @@ mod tests {
         row.update(totals(10, 11));
         row.update(totals(11, 11));
         assert_eq!(
-            row.counts(Some(0)),
+            row.counts(Some(0), Missed::default()),
             Counts {
                 baseline: 0,
                 spawned: 11,
@@ -110,11 +111,39 @@ mod tests {
         );
     }
 
+    /// Spawns that the books told of are no tasks from before, though their ends were seen.
+    #[test]
+    fn counts_with_missed_spawns_have_no_other_baseline() {
+        let mut row = Row::default();
+        for _ in 0..2 {
+            row.update(totals(10, 12));
+        }
+        let missed = Missed {
+            spawned: 2,
+            finished: 0,
+        };
+        let counts = row.counts(Some(0), missed);
+        assert_eq!((counts.baseline, counts.spawned, counts.live()), (0, 12, 0));
+    }
+
+    /// Ends that the books told of are not alive any more.
+    #[test]
+    fn counts_with_missed_ends_are_less() {
+        let mut row = Row::default();
+        row.update(totals(10, 3));
+        let missed = Missed {
+            spawned: 0,
+            finished: 4,
+        };
+        let counts = row.counts(Some(1), missed);
+        assert_eq!((counts.finished, counts.live()), (7, 4));
+    }
+
     /// An end that is taken back before it came leaves one task alive.
     #[test]
     fn counts_of_a_negative_end_are_a_beginning() {
         let mut row = Row::default();
         row.update(totals(0, u64::MAX));
-        assert_eq!(row.counts(None).live(), 1);
+        assert_eq!(row.counts(None, Missed::default()).live(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Numbers that are known by their bounds, each of them a constant that many readings narrow down.
 
 /// How often a largest value must have been seen before it is taken for the truth without a sum that proves it.
-const AGREEMENTS: u32 = 3;
+pub const AGREEMENTS: u32 = 3;
 
 /// A lower bound, and how often it was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

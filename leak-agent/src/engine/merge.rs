@@ -13,10 +13,18 @@
 //! sides: tasks ever added, and tasks ever removed, each follow our totals and never run ahead of them. Once the
 //! bounds of the sites add up to that sum, each of them is the truth.
 
-use super::bound::{Bound, Interval};
+mod ledger;
+mod unlisted;
+
+pub use super::bound::AGREEMENTS;
+pub use ledger::Ledger;
+
+use super::bound::Bound;
 use crate::source::books::{Counters, GroupKind, Listing};
 use leak_agent_common::totals::SiteTotals;
+use ledger::Ledgers;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use unlisted::Unlisted;
 
 /// Totals of the sites of one plan in one process, by site number.
 pub type SiteCounts = HashMap<u64, SiteTotals>;
@@ -40,50 +48,61 @@ pub struct Merge {
     sites: BTreeMap<u64, Bound>,
     /// Sites at which nothing happened during some walk that was whole.
     quiet: HashSet<u64>,
-    /// Tasks added to the lists, less those we saw spawned.
-    added: Interval,
-    /// Tasks removed from the lists, less those we saw finish.
-    removed: Interval,
-    /// Some runtime does not count.
-    uncounted: bool,
+    /// What the runtimes count.
+    ledgers: Ledgers,
     /// Some lists are nobody's that counts or that is known.
     unproven: bool,
     /// Some lists are not those of a runtime that counts.
     unbound: bool,
     walks: u32,
     refused: Option<String>,
-    /// Upper bound of the tasks in no list.
-    unlisted: Option<u64>,
+    unlisted: Unlisted,
 }
 
-/// What is known of the time before the probes.
+/// What the books say of every site: `live = offset + spawned − finished`. As long as every task was seen to begin and to end,
+/// the offset is what was alive when the probes began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Baseline {
-    /// Alive when the probes began, by site: exact, or a lower bound.
-    pub sites: BTreeMap<u64, u64>,
+pub struct Finding {
+    /// The offsets of sites whose tasks are in lists, but for those that are zero: exact, or lower bounds. Less than zero: more
+    /// tasks ended than were seen to end.
+    pub sites: BTreeMap<u64, i64>,
+    /// What is to be added to these, and it is not known at which of the sites.
+    pub elsewhere: i64,
     /// Some lists had nothing but their own links to prove them: with a doubt, not even lower bounds are certain.
     pub unproven: bool,
-    /// Alive when the probes began, too, but it is not known at which of the sites.
-    pub elsewhere: u64,
     /// Why the numbers are no more than lower bounds; `None` = they are exact, but for `elsewhere`.
     pub doubt: Option<String>,
+    /// What the runtimes themselves count, with the doubts that go with it.
+    pub ledger: Option<Ledger>,
+    /// The same as `sites` for sites whose tasks are in no list, alive when the probes began: exact, or lower bounds.
+    pub unlisted: BTreeMap<u64, u64>,
+    /// Why the numbers in `unlisted` are no more than lower bounds.
+    pub unlisted_doubt: Option<String>,
 }
 
-impl Baseline {
-    /// Every number is the truth.
+impl Finding {
+    /// Whether both readings have the same numbers of listed sites, as far as both know them.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let by_site = self.elsewhere != 0 || other.elsewhere != 0 || self.sites == other.sites;
+        let ledgers = self.ledger.as_ref().zip(other.ledger.as_ref());
+        by_site
+            && self.sum() == other.sum()
+            && ledgers.is_none_or(|(a, b)| !a.can_be_compared(Some(b)) || a.says_the_same(b))
+    }
+
+    /// Every number of a listed site is the truth.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         self.doubt.is_none() && self.elsewhere == 0
     }
 
-    /// All of them.
+    /// The offset of all listed sites together.
     #[must_use]
     pub fn sum(&self) -> i64 {
-        let sites = self
-            .sites
+        self.sites
             .values()
-            .fold(self.elsewhere, |sum, site| sum.saturating_add(*site));
-        i64::try_from(sites).unwrap_or(i64::MAX)
+            .fold(self.elsewhere, |sum, site| sum.saturating_add(*site))
     }
 }
 
@@ -97,12 +116,19 @@ fn of(counts: &SiteCounts, site: u64) -> SiteTotals {
 
 impl Merge {
     /// Nothing is known yet. `finish_is_early`: the probes count a task as finished before it is marked as ended.
+    /// `searched`: our totals from before the memory was last searched.
     #[must_use]
-    pub fn new(finish_is_early: bool) -> Self {
+    pub fn new(finish_is_early: bool, searched: SiteCounts) -> Self {
         Self {
             finish_is_early,
+            unlisted: Unlisted::after_search(searched),
             ..Self::default()
         }
+    }
+
+    /// The memory was searched again; `searched`: our totals from before that.
+    pub fn searched(&mut self, searched: SiteCounts) {
+        self.unlisted = Unlisted::after_search(searched);
     }
 
     /// Takes a walk that lies between two readings of the totals.
@@ -137,9 +163,9 @@ impl Merge {
             let quiet = whole && earlier.spawned == later.spawned && earlier.finished == later.finished;
             let known = self.sites.entry(site).or_default();
             if !self.finish_is_early {
-                known.raise(bound.max(0));
+                known.raise(bound);
             } else if quiet {
-                known.vote(bound.max(0));
+                known.vote(bound);
             }
             if quiet {
                 self.quiet.insert(site);
@@ -147,11 +173,8 @@ impl Merge {
                 self.quiet.remove(&site); // the larger value is of a walk during which something happened
             }
         }
-        self.unlisted = listing.blocking.complete.then(|| {
-            let counted = listing.blocking.sites.iter();
-            counted
-                .filter(|site| keeps(site.site.0) == Keeps::Nothing)
-                .fold(0, |sum: u64, site| sum.saturating_add(site.live))
+        self.unlisted.look(before, &listing.blocking, after, |site| {
+            keeps(site) == Keeps::Nothing
         });
     }
 
@@ -163,81 +186,98 @@ impl Merge {
         after: &SiteCounts,
         keeps: impl Fn(u64) -> Keeps,
     ) {
-        let owned = counters.iter().filter(|each| each.group.kind == GroupKind::Owned);
-        let mut added = 0_i64;
-        let mut live = 0_i64;
-        for each in owned {
-            let Some(ever) = each.added else {
-                self.uncounted = true;
-                return;
-            };
-            added = added.saturating_add(signed(ever));
-            live = live.saturating_add(signed(each.live));
-        }
         let listed = |totals: &SiteCounts| {
             totals
                 .iter()
                 .filter(|(site, _)| keeps(**site) == Keeps::Lists)
                 .fold(SiteTotals::default(), |sum, (_, totals)| sum.merged(*totals))
         };
-        let (earlier, later) = (listed(before), listed(after));
-        let removed = added.saturating_sub(live);
-        self.added.between(
-            added.saturating_sub(signed(later.spawned)),
-            added.saturating_sub(signed(earlier.spawned)),
-        );
-        self.removed.between(
-            removed.saturating_sub(signed(later.finished)),
-            removed.saturating_sub(signed(earlier.finished)),
-        );
+        self.ledgers.take(listed(before), counters, listed(after));
     }
 
-    /// Tasks alive at the beginning, as the runtimes count them; `None` = they do not, or not yet often enough.
+    /// The offset of all listed sites together, as the runtimes count it; `None` = they do not, or not yet often enough.
     #[must_use]
     pub fn sum(&self) -> Option<i64> {
-        if self.uncounted || self.unbound {
+        if self.unbound {
             return None;
         }
-        Some(self.added.value()?.saturating_sub(self.removed.value()?))
+        self.ledgers.sum()
+    }
+
+    /// What the runtimes count; `None` as in [`Self::sum`].
+    #[must_use]
+    pub fn ledger(&self) -> Option<Ledger> {
+        if self.unbound {
+            return None;
+        }
+        self.ledgers.ledger()
     }
 
     /// What follows from all that was taken in.
     #[must_use]
-    pub fn baseline(&self) -> Baseline {
-        let mut sites: BTreeMap<u64, u64> = self
-            .sites
-            .iter()
-            .map(|(site, bound)| (*site, u64::try_from(bound.value).unwrap_or(0)))
-            .filter(|(_, alive)| *alive > 0)
-            .collect();
+    pub fn finding(&self) -> Finding {
         let mut doubt = self.refused.clone();
-        let mut elsewhere = 0;
         if self.walks == 0 {
             doubt = Some("the runtime's own books were not read yet".to_owned());
         }
-        let bounds = self
-            .sites
-            .values()
-            .fold(0_i64, |sum, bound| sum.saturating_add(bound.value));
+        let (mut sites, elsewhere) = self.listed(&mut doubt);
+        sites.retain(|_, offset| *offset != 0);
+        let (unlisted, unlisted_doubt) = self.unlisted();
+        Finding {
+            sites,
+            elsewhere,
+            unproven: self.unproven,
+            doubt,
+            ledger: self.ledger(),
+            unlisted,
+            unlisted_doubt,
+        }
+    }
+
+    /// The offsets by site, and what is elsewhere.
+    fn listed(&self, doubt: &mut Option<String>) -> (BTreeMap<u64, i64>, i64) {
+        let sum = self.sum();
         let restless: Vec<u64> = self
             .sites
             .iter()
             .filter(|(site, bound)| !self.quiet.contains(site) || !bound.agreed())
             .map(|(site, _)| *site)
             .collect();
-        match (self.sum(), restless.as_slice()) {
-            (Some(sum), restless) if sum == bounds && (restless.is_empty() || !self.finish_is_early) => {}
-            (Some(sum), [site]) if sum > bounds => {
-                let rest = u64::try_from(sum - bounds).unwrap_or(0);
-                let value = sites.entry(*site).or_default();
-                *value = value.saturating_add(rest);
+        let total = |sites: &BTreeMap<u64, i64>| sites.values().fold(0_i64, |a, b| a.saturating_add(*b));
+        let bounds: BTreeMap<u64, i64> = self
+            .sites
+            .iter()
+            .map(|(site, bound)| (*site, bound.value))
+            .collect();
+        // No offset is less than zero unless an end was missed: then the books tell, and only then.
+        let mut sites: BTreeMap<u64, i64> = bounds
+            .iter()
+            .map(|(site, least)| (*site, (*least).max(0)))
+            .collect();
+        let missed_ends = sum.map_or_else(|| restless.is_empty(), |sum| sum < total(&sites));
+        if missed_ends && self.refused.is_none() {
+            if restless.len() > 1 {
+                sites = bounds;
+                sites.retain(|site, _| !restless.contains(site));
+                let elsewhere = sum.map_or(0, |sum| sum.saturating_sub(total(&sites)));
+                return (sites, elsewhere);
             }
-            (Some(sum), restless) if sum > bounds && !restless.is_empty() => {
-                elsewhere = u64::try_from(sum - bounds).unwrap_or(0);
+            sites = bounds;
+        }
+        let known = total(&sites);
+        let mut elsewhere = 0;
+        match (sum, restless.as_slice()) {
+            (Some(sum), restless) if sum == known && (restless.is_empty() || !self.finish_is_early) => {}
+            (Some(sum), [site]) if sum > known => {
+                let value = sites.entry(*site).or_default();
+                *value = value.saturating_add(sum.saturating_sub(known));
+            }
+            (Some(sum), restless) if sum > known && !restless.is_empty() => {
+                elsewhere = sum.saturating_sub(known);
             }
             (Some(sum), _) => {
                 doubt.get_or_insert_with(|| {
-                    format!("the runtime counts {sum} tasks from before the probes, its lists had {bounds}")
+                    format!("the runtime counts {sum} tasks from before the probes, its lists had {known}")
                 });
             }
             (None, []) => {}
@@ -250,25 +290,29 @@ impl Merge {
                 });
             }
         }
-        match self.unlisted {
-            Some(0) => {}
-            Some(count) => {
-                doubt.get_or_insert_with(|| {
-                    format!("up to {count} blocking tasks from before the probes are in no list")
-                });
-            }
-            None => {
-                doubt.get_or_insert_with(|| {
-                    "whether blocking tasks ran before the probes is not known".to_owned()
-                });
-            }
-        }
-        Baseline {
-            sites,
-            unproven: self.unproven,
-            elsewhere,
-            doubt,
-        }
+        (sites, elsewhere)
+    }
+
+    /// Tasks in no list that were alive when the probes began, and why they may be more.
+    fn unlisted(&self) -> (BTreeMap<u64, u64>, Option<String>) {
+        let Some(alive) = self.unlisted.alive() else {
+            let doubt = "whether blocking tasks ran before the probes is not known".to_owned();
+            return (BTreeMap::new(), Some(doubt));
+        };
+        let more = alive.values().fold(0_u64, |sum, site| {
+            sum.saturating_add(site.most.saturating_sub(site.least))
+        });
+        let doubt = if more > 0 {
+            Some(format!(
+                "up to {more} blocking tasks from before the probes are in no list"
+            ))
+        } else if alive.values().any(|site| !site.certain || site.most < site.least) {
+            Some("whether blocking tasks ran before the probes is not certain yet".to_owned())
+        } else {
+            None
+        };
+        let least = alive.into_iter().map(|(site, alive)| (site, alive.least));
+        (least.filter(|(_, alive)| *alive > 0).collect(), doubt)
     }
 }
 

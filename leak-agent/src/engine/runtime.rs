@@ -1,10 +1,10 @@
 //! One runtime in one process that plans follow: rows, baselines and plans → a snapshot.
 
-use super::books::BookFacts;
-use super::merge::Baseline;
+use super::baseline::Row;
+use super::books::{self, BookFacts, Missed};
 use super::plan::{PlanFacts, Probes};
 use super::process::{Birth, Process};
-use super::snapshot::{BooksSnapshot, Counts, FollowState, ProbesSnapshot, RuntimeSnapshot, SiteSnapshot};
+use super::snapshot::{Counts, FollowState, ProbesSnapshot, RuntimeSnapshot, SiteSnapshot};
 use super::threads::sum;
 use crate::source::SiteInfo;
 use crate::types::{PlanId, Runtime};
@@ -101,7 +101,7 @@ impl Process {
             points_emulated: attached().map(|facts| facts.points.1).sum(),
             counts: total(&sites),
             exact,
-            books: self.books_of(followed),
+            books: books::told(&self.books, followed),
             counted_by: followed.iter().map(|(_, facts)| facts.counted_by()).max(),
             watch: self.watch_of(followed),
             probes: probes_of(followed),
@@ -111,36 +111,35 @@ impl Process {
 
     /// What is known of the time before the plan's points began to count.
     fn before(&self, plan: PlanId, facts: &PlanFacts) -> Before {
-        let books = self.books.get(&plan).map(|book| &book.baseline);
+        let books = self.books.get(&plan);
+        if let Some(contradiction) = books.and_then(|books| books.contradiction.as_ref()) {
+            return Before::Unknown(contradiction.clone());
+        }
         let late = self.late(facts);
         match (late, books) {
-            (_, Some(baseline)) if self.is_proven(plan, facts, baseline) => Before::Books,
+            (_, Some(books)) if self.is_proven(plan, facts, books) => Before::Books,
             (None, _) if self.surplus(plan) => Before::Unknown(MORE_ENDS.to_owned()),
             (None, _) => Before::Nothing,
-            (
-                Some(late),
-                Some(Baseline {
-                    doubt: Some(doubt), ..
-                }),
-            ) => Before::Unknown(format!("{late}: its own books: {doubt}")),
-            (Some(late), Some(_)) => {
-                Before::Unknown(format!("{late}: its own books do not have all of them"))
-            }
+            (Some(late), Some(books)) => Before::Unknown(match books.baseline.why_inexact() {
+                Some(doubt) => format!("{late}: its own books: {doubt}"),
+                None => format!("{late}: its own books do not have all of them"),
+            }),
             (Some(late), None) => Before::Unknown(format!("{late} are counted only as they end")),
         }
     }
 
     /// The books have no doubt, and what ended since does not contradict them. Of the runtime's own jobs nobody asks.
-    fn is_proven(&self, plan: PlanId, facts: &PlanFacts, baseline: &Baseline) -> bool {
-        let mut spare = baseline.elsewhere;
-        baseline.doubt.is_none()
+    fn is_proven(&self, plan: PlanId, facts: &PlanFacts, books: &BookFacts) -> bool {
+        let mut spare = books.baseline.elsewhere;
+        books.baseline.why_inexact().is_none()
             && self
                 .rows
                 .iter()
                 .filter(|(key, _)| key.plan == plan.0)
                 .filter(|(key, _)| facts.site(key.site).is_none_or(|info| !info.system))
                 .all(|(key, row)| {
-                    let known = baseline.sites.get(&key.site).copied().unwrap_or(0);
+                    let known = books.baseline.at(key.site);
+                    let known = known.saturating_add(books.missed_at(key.site).spawned);
                     let missing = row.floor().saturating_sub(known);
                     spare.checked_sub(missing).map(|rest| spare = rest).is_some()
                 })
@@ -180,18 +179,14 @@ impl Process {
         before: &Before,
         sites: &mut BTreeMap<String, SiteSnapshot>,
     ) {
+        let told = self.books.get(&plan);
         let books = match before {
             Before::Nothing => None,
-            Before::Books => self.books.get(&plan).map(|book| &book.baseline),
-            Before::Unknown(_) => {
-                let told = self.books.get(&plan).map(|book| &book.baseline);
-                told.filter(|baseline| !baseline.unproven)
-            }
+            Before::Books => told,
+            Before::Unknown(_) => told.filter(|books| !books.baseline.unproven),
         };
-        let known = |number: u64| {
-            let told = books.and_then(|baseline| baseline.sites.get(&number));
-            told.copied().unwrap_or(0)
-        };
+        let known = |number: u64| books.map_or(0, |books| books.baseline.at(number));
+        let missed = |number: u64| books.map_or_else(Missed::default, |books| books.missed_at(number));
         let mut seen = BTreeSet::new();
         for (key, row) in &self.rows {
             let folded = key.plan == 0 && key.site == site::OTHER && key.runtime == facts.runtime.wire;
@@ -200,19 +195,20 @@ impl Process {
             }
             seen.insert(key.site);
             let nothing = matches!(before, Before::Nothing);
-            let counts = row.counts((!nothing).then(|| known(key.site)));
+            let counts = row.counts((!nothing).then(|| known(key.site)), missed(key.site));
             match facts.site(key.site) {
                 Some(info) if key.plan == plan.0 => add(sites, &info, counts),
                 _ if key.site == site::OTHER => add(sites, &FOLDED, counts),
                 _ => add(sites, &FOREIGN, counts),
             }
         }
-        let Some(baseline) = books else {
+        let Some(books) = books else {
             return;
         };
-        for (number, alive) in baseline.sites.iter().filter(|(number, _)| !seen.contains(number)) {
-            let info = facts.site(*number);
-            add(sites, info.as_deref().unwrap_or(&FOREIGN), alive_before(*alive));
+        for number in books.sites().into_iter().filter(|number| !seen.contains(number)) {
+            let counts = Row::default().counts(Some(known(number)), missed(number));
+            let info = facts.site(number);
+            add(sites, info.as_deref().unwrap_or(&FOREIGN), counts);
         }
         // What rows show to have been there is no longer elsewhere.
         let shown: u64 = self
@@ -220,38 +216,16 @@ impl Process {
             .iter()
             .filter(|(key, _)| key.plan == plan.0)
             .filter(|(key, _)| facts.site(key.site).is_none_or(|info| !info.system))
-            .map(|(key, row)| row.floor().saturating_sub(known(key.site)))
+            .map(|(key, row)| {
+                let known = known(key.site).saturating_add(missed(key.site).spawned);
+                row.floor().saturating_sub(known)
+            })
             .sum();
-        let elsewhere = baseline.elsewhere.saturating_sub(shown);
+        let elsewhere = books.baseline.elsewhere.saturating_sub(shown);
         if elsewhere > 0 {
-            add(sites, &ELSEWHERE, alive_before(elsewhere));
+            let counts = Row::default().counts(Some(elsewhere), Missed::default());
+            add(sites, &ELSEWHERE, counts);
         }
-    }
-
-    /// What the books of all plans say together.
-    fn books_of(&self, followed: &[(PlanId, &PlanFacts)]) -> Option<BooksSnapshot> {
-        let books: Vec<&BookFacts> = followed
-            .iter()
-            .filter(|(_, facts)| !facts.is_watched())
-            .filter_map(|(plan, _)| self.books.get(plan))
-            .collect();
-        if books.is_empty() {
-            return None;
-        }
-        let all = |value: fn(&BookFacts) -> Option<u64>| {
-            books
-                .iter()
-                .try_fold(0_u64, |sum, book| Some(sum.saturating_add(value(book)?)))
-        };
-        Some(BooksSnapshot {
-            agreed_at: books.iter().map(|book| book.agreed_at).min().flatten(),
-            drift: books
-                .iter()
-                .try_fold(0_i64, |sum, book| Some(sum.saturating_add(book.drift?))),
-            checks: books.iter().map(|book| book.checks).sum(),
-            repairs: books.iter().map(|book| book.repairs).sum(),
-            retained: all(|book| book.retained),
-        })
     }
 }
 
@@ -265,13 +239,6 @@ fn probes_of(followed: &[(PlanId, &PlanFacts)]) -> Option<ProbesSnapshot> {
         Probes::None => None,
     });
     all.max_by_key(|probes| probes.since)
-}
-
-fn alive_before(baseline: u64) -> Counts {
-    Counts {
-        baseline,
-        ..Counts::default()
-    }
 }
 
 fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Counts) {
@@ -315,7 +282,7 @@ static FOREIGN: LazyLock<SiteInfo> = LazyLock::new(|| {
 static ELSEWHERE: LazyLock<SiteInfo> = LazyLock::new(|| {
     special(
         "~before",
-        "alive before the probes; the runtime's books were too busy to tell at which of the sites",
+        "alive before the probes, or missed by them; the runtime's books were too busy to tell at which of the sites",
     )
 });
 

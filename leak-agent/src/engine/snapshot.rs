@@ -3,6 +3,7 @@
 //! For every site, and for every runtime over its sites that are not system:
 //! `live = baseline + spawned − finished`.
 
+use super::books::Readings;
 use crate::source::SiteInfo;
 use crate::types::{BootTime, ProcessKey, Runtime};
 use std::collections::BTreeMap;
@@ -115,18 +116,41 @@ pub struct ProbesSnapshot {
 }
 
 /// How our counts stand to the runtime's own books in the process's memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BooksSnapshot {
     /// When they last agreed; `None` = not yet.
     pub agreed_at: Option<BootTime>,
     /// Our live count minus the books', at the last comparison; `None` = not compared yet.
     pub drift: Option<i64>,
-    /// Comparisons made.
+    /// Comparisons that came to a result.
     pub checks: u64,
     /// Comparisons after which our counts were corrected.
     pub repairs: u64,
+    /// The last of them.
+    pub repair: Option<RepairSnapshot>,
+    /// Spawns that no probe saw, at least; `None` = the books do not tell.
+    pub missed_spawns: Option<u64>,
+    /// Ends that no probe saw, at least; `None` = the books do not tell.
+    pub missed_finishes: Option<u64>,
+    /// Why the last comparison came to no result; `None` = it came to one.
+    pub trouble: Option<String>,
+    /// What was read for all that.
+    pub readings: Readings,
     /// Tasks that ended and whose memory is still held, at most; `None` = not known.
     pub retained: Option<u64>,
+}
+
+/// How counts were corrected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairSnapshot {
+    /// When.
+    pub at: BootTime,
+    /// Our live count minus the books', before.
+    pub drift: i64,
+    /// Spawns and ends that no probe had seen; `None` = the books do not tell.
+    pub missed: Option<(u64, u64)>,
+    /// Ids of sites, and by how much their live count was changed; those that were changed most.
+    pub sites: Vec<(String, i64)>,
 }
 
 /// How far a runtime in a process is followed.

@@ -5,6 +5,7 @@
 
 use super::KernelRuntime;
 use super::baseline::Row;
+use super::books::Missed;
 use super::snapshot::{Counts, SiteSnapshot};
 use crate::source::SiteInfo;
 use crate::types::{BootTime, ExecId};
@@ -40,7 +41,7 @@ impl Threads {
         if number & site::TICKET == 0 || !row.at_rest() {
             return false;
         }
-        let counts = row.counts(None);
+        let counts = row.counts(None, Missed::default());
         self.rows.remove(&number);
         match self.names.remove(&number) {
             Some(info) => self.fold(&info, counts),
@@ -85,7 +86,7 @@ impl Threads {
         let live: i128 = self
             .rows
             .values()
-            .map(|row| i128::from(row.counts(None).live()))
+            .map(|row| i128::from(row.counts(None, Missed::default()).live()))
             .sum();
         !self.rows.is_empty() && live == 0
     }
@@ -106,7 +107,7 @@ impl Threads {
         };
         let unresolved = Arc::new((kernel.reserved)(site::UNRESOLVED));
         for (number, row) in &self.rows {
-            let counts = row.counts(None);
+            let counts = row.counts(None, Missed::default());
             match self.names.get(number) {
                 Some(info) => add(info, counts),
                 None if *number < site::RESERVED => add(&Arc::new((kernel.reserved)(*number)), counts),

@@ -2,11 +2,12 @@
 
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
 use super::{
-    Agent, Books, Build, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Report, Runtime,
-    Site, State, VERSION, Watch,
+    Agent, Books, Build, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings, Repair,
+    RepairedSite, Report, Runtime, Site, State, VERSION, Watch,
 };
 use crate::engine::snapshot::{
-    self, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
+    self, BooksSnapshot, Counts, FollowState, ProcessSnapshot, RepairSnapshot, RuntimeSnapshot, SiteSnapshot,
+    Snapshot, WatchSnapshot,
 };
 use crate::types::BootTime;
 use leak_agent_common::counter::Counter;
@@ -111,13 +112,7 @@ fn runtime(runtime: &RuntimeSnapshot, boot_unix: Duration) -> Runtime {
         finished: sum.finished,
         baseline: sum.baseline,
         exact: runtime.exact && doubt.is_none(),
-        books: runtime.books.map(|books| Books {
-            agreed_at: books.agreed_at.map(|at| unix_seconds(boot_unix, at)),
-            drift: books.drift,
-            checks: books.checks,
-            repairs: books.repairs,
-            retained: books.retained,
-        }),
+        books: runtime.books.as_ref().map(|books| self::books(books, boot_unix)),
         counted_by: runtime.counted_by.map(counted_by),
         watch: runtime.watch.as_ref().map(|watch| self::watch(watch, boot_unix)),
         probes: runtime.probes.as_ref().map(|probes| Probes {
@@ -150,6 +145,52 @@ fn watch(watch: &WatchSnapshot, boot_unix: Duration) -> Watch {
         readings: watch.readings,
         walks: watch.walks,
         searches: watch.searches,
+    }
+}
+
+fn books(books: &BooksSnapshot, boot_unix: Duration) -> Books {
+    Books {
+        agreed_at: books.agreed_at.map(|at| unix_seconds(boot_unix, at)),
+        drift: books.drift,
+        checks: books.checks,
+        repairs: books.repairs,
+        repair: books
+            .repair
+            .as_ref()
+            .map(|repair| self::repair(repair, boot_unix)),
+        missed_spawns: books.missed_spawns,
+        missed_finishes: books.missed_finishes,
+        trouble: books.trouble.clone(),
+        readings: Readings {
+            counters: books.readings.counters,
+            lists: books.readings.lists,
+            searches: books.readings.searches,
+        },
+        retained: books.retained,
+    }
+}
+
+fn repair(repair: &RepairSnapshot, boot_unix: Duration) -> Repair {
+    let reason = match repair.missed {
+        Some((spawns, ends)) => format!("the probes missed {spawns} spawns and {ends} ends"),
+        None if repair.drift > 0 => format!("the probes missed at least {} ends", repair.drift),
+        None if repair.drift < 0 => {
+            format!(
+                "the probes missed at least {} spawns",
+                repair.drift.unsigned_abs()
+            )
+        }
+        None => "the probes missed as many spawns as ends".to_owned(),
+    };
+    let sites = repair.sites.iter().map(|(id, live)| RepairedSite {
+        id: id.clone(),
+        live: *live,
+    });
+    Repair {
+        at: unix_seconds(boot_unix, repair.at),
+        drift: repair.drift,
+        reason,
+        sites: sites.collect(),
     }
 }
 

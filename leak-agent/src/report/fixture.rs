@@ -1,9 +1,10 @@
 //! Reports for the tests of outputs.
 
 use super::{AgentFacts, HopFacts, MapFacts, PriceFacts, Readiness, Report};
+use crate::engine::Readings;
 use crate::engine::snapshot::{
-    BooksSnapshot, CountedBy, Counts, FollowState, ProbesSnapshot, ProcessSnapshot, RuntimeSnapshot,
-    SiteSnapshot, Snapshot, WatchSnapshot,
+    BooksSnapshot, CountedBy, Counts, FollowState, ProbesSnapshot, ProcessSnapshot, RepairSnapshot,
+    RuntimeSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
 };
 use crate::source::{SiteInfo, thread, tokio};
 use crate::types::{BootTime, ProcessKey, Runtime};
@@ -63,6 +64,20 @@ pub(crate) fn runtime(runtime: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnap
             drift: Some(-1),
             checks: 3,
             repairs: 1,
+            repair: Some(RepairSnapshot {
+                at: BootTime(6),
+                drift: 2,
+                missed: Some((1, 3)),
+                sites: vec![("abcd0123:0x2".to_owned(), -2)],
+            }),
+            missed_spawns: Some(1),
+            missed_finishes: Some(3),
+            trouble: None,
+            readings: Readings {
+                counters: 200,
+                lists: 9,
+                searches: 3,
+            },
             retained: Some(2),
         }),
         counted_by: Some(CountedBy::Probes),

@@ -104,10 +104,21 @@ pub struct Books {
     /// Our live count minus that of the books, at the last comparison and before it was corrected; null = they could not
     /// be compared yet.
     pub drift: Option<i64>,
-    /// Comparisons made.
+    /// Comparisons that came to a result.
     pub checks: u64,
     /// Comparisons after which our counts were corrected.
     pub repairs: u64,
+    /// The last of these; null = there was none.
+    pub repair: Option<Repair>,
+    /// Spawns that no probe saw, at least, as the runtime's own counters tell; null = they do not (tokio before 1.39, and
+    /// processes with a LocalSet).
+    pub missed_spawns: Option<u64>,
+    /// The same of ends.
+    pub missed_finishes: Option<u64>,
+    /// Why the last comparison came to no result; null = it came to one.
+    pub trouble: Option<String>,
+    /// What was read in the process's memory for all this.
+    pub readings: Readings,
     /// Tasks that ended but whose memory is still held by somebody (a join handle, as a rule), at most; null = not known.
     pub retained: Option<u64>,
 }
@@ -181,6 +192,40 @@ pub struct Probes {
     pub since: f64,
     /// Why, as half a sentence; null = because of `--mode trace`.
     pub reason: Option<String>,
+}
+
+/// How counts were corrected after a comparison with the runtime's own books.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Repair {
+    /// When: Unix time, seconds.
+    pub at: f64,
+    /// Our live count minus that of the books, before.
+    pub drift: i64,
+    /// What had happened, as far as the books tell.
+    pub reason: String,
+    /// The sites whose live counts were corrected, those that were corrected most; none = their sums were right, or the
+    /// books were too busy to tell.
+    pub sites: Vec<RepairedSite>,
+}
+
+/// One site of a repair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RepairedSite {
+    /// Its id.
+    pub id: String,
+    /// By how much its live count was changed: more than zero = spawns were missed there, less = ends.
+    pub live: i64,
+}
+
+/// How often what was read in a process's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readings {
+    /// The runtime's own counters: some bytes.
+    pub counters: u64,
+    /// All lists of tasks, from one end to the other: a read per task or less.
+    pub lists: u64,
+    /// All of the process's present private memory, in search of runtimes.
+    pub searches: u64,
 }
 
 /// One spawn site in one process.

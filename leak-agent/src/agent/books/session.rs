@@ -5,8 +5,8 @@ use crate::agent::reconcile::Asked;
 use crate::bpf::maps::Totals;
 use crate::discovery::{FileKey, bias};
 use crate::engine::BookFacts;
-use crate::engine::merge::{Baseline, Keeps, Merge, SiteCounts};
-use crate::source::books::{BooksError, Budget, Found, GroupKind};
+use crate::engine::merge::{AGREEMENTS, Finding, Keeps, Ledger, Merge, SiteCounts};
+use crate::source::books::{BooksError, Budget, Found, Group, GroupKind};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
 use crate::sys::memory::{MemoryError, RemoteMemory};
@@ -14,7 +14,7 @@ use crate::sys::present::PrivateMemory;
 use crate::sys::proc::ProcessId;
 use crate::types::{BootTime, PlanId, ProcessKey};
 use leak_agent_common::key::SiteKey;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,9 +55,13 @@ pub(super) struct Session {
     /// Time spent on the present attempt.
     spent: Duration,
     /// What came out the last time, if it was not what is said already.
-    once: Option<Baseline>,
-    /// Lists of runtimes in the last walk.
-    counted: usize,
+    once: Option<Finding>,
+    /// What the runtimes counted when the books last agreed.
+    ledger: Option<Ledger>,
+    /// Runtimes whose lists were in the last walk.
+    counted: BTreeSet<Group>,
+    /// Our totals before the last search.
+    searched: SiteCounts,
     merge: Merge,
     keys: Vec<SiteKey>,
     facts: BookFacts,
@@ -82,7 +86,7 @@ struct Open {
 /// What became of a piece of work.
 pub(super) enum Step {
     /// There is something new to say.
-    Told(BookFacts),
+    Told(Box<BookFacts>),
     /// Nothing new.
     Quiet,
     /// The process is gone.
@@ -113,12 +117,13 @@ impl From<MemoryError> for Trouble {
 }
 
 impl Session {
-    /// `None` = the plan's runtime has no books that are known.
+    /// `None` = the plan's runtime has no books that are known. `born`: all tasks were seen to begin.
     pub(super) fn new(
         process: ProcessKey,
         plan: PlanId,
         file: FileKey,
         hooks: Arc<HookPlan>,
+        born: bool,
         due: BootTime,
     ) -> Option<Self> {
         hooks.books.as_ref()?;
@@ -130,7 +135,7 @@ impl Session {
             };
             (site.number, keeps)
         });
-        let merge = Merge::new(hooks.finish_is_early);
+        let merge = Merge::new(hooks.finish_is_early, SiteCounts::new());
         Some(Self {
             process,
             plan,
@@ -143,10 +148,17 @@ impl Session {
             failed: 0,
             spent: Duration::ZERO,
             once: None,
-            counted: 0,
+            // Whose tasks were all seen to begin has no more and no less than what we counted.
+            ledger: born.then(Ledger::default),
+            counted: BTreeSet::new(),
+            searched: SiteCounts::new(),
             merge,
             keys: Vec::new(),
-            facts: BookFacts::default(),
+            facts: if born {
+                BookFacts::born()
+            } else {
+                BookFacts::default()
+            },
             asked: Vec::new(),
             asked_since: Vec::new(),
             answered: Vec::new(),
@@ -192,9 +204,11 @@ impl Session {
             Err(Trouble::Told(reason)) => {
                 self.open = None;
                 self.restart();
-                if self.facts.agreed_at.is_none() {
-                    self.facts.baseline.doubt = Some(reason);
+                if self.facts.baseline.doubt.is_some() {
+                    self.facts.baseline.doubt = Some(reason.clone());
                 }
+                self.facts.trouble = Some(reason);
+                self.once = None;
                 self.failed += 1;
             }
         }
@@ -218,45 +232,47 @@ impl Session {
                 self.due = end;
             }
         }
-        Step::Told(self.facts.clone())
+        Step::Told(Box::new(self.facts.clone()))
     }
 
     fn restart(&mut self) {
         self.walks = 0;
-        self.merge = Merge::new(self.hooks.finish_is_early);
+        self.merge = Merge::new(self.hooks.finish_is_early, self.searched.clone());
     }
 
     /// `true` = all that can be known now is known.
     fn work(&mut self, totals: &Totals) -> Result<bool, Trouble> {
         if self.open.is_none() {
-            self.search()?;
+            self.search(totals)?;
             return Ok(false);
         }
-        if self.facts.agreed_at.is_some() && self.once.is_none() && self.walks == 0 && self.agrees(totals)? {
+        let settled = self.facts.agreed_at.is_some() && self.facts.baseline.unlisted_doubt.is_none();
+        if settled && self.once.is_none() && self.walks == 0 && self.agrees(totals)? {
             return Ok(true);
         }
         self.walk(totals)?;
-        let mut baseline = self.merge.baseline();
-        if !baseline.is_exact() && self.walks < WALKS {
+        let mut finding = self.merge.finding();
+        let unlisted = self.facts.baseline.unlisted_doubt.is_none() || finding.unlisted_doubt.is_none();
+        if !(finding.is_exact() && unlisted) && self.walks < WALKS {
             return Ok(false);
         }
         // A runtime that came after the first search is in no walk so far.
-        if !self.confirm()? {
+        if !self.confirm(totals)? {
             return Ok(false);
         }
         if let Some(open) = &self.open {
             let incomplete = || "there was more memory than is searched".to_owned();
             let unfound = open.found.refused.first().cloned();
             let unfound = unfound.or_else(|| (!open.found.complete).then(incomplete));
-            baseline.doubt = baseline.doubt.or(unfound);
+            finding.doubt = finding.doubt.or(unfound);
         }
-        self.conclude(baseline);
+        self.conclude(finding);
         Ok(true)
     }
 
     /// Searches once more after the walks; `true` = the walk after that was made, too, and nothing was new.
-    fn confirm(&mut self) -> Result<bool, Trouble> {
-        let Some(open) = &mut self.open else {
+    fn confirm(&mut self, totals: &Totals) -> Result<bool, Trouble> {
+        let Some(open) = &self.open else {
             return Ok(true);
         };
         if open.confirmed {
@@ -265,12 +281,18 @@ impl Session {
         if open.restless >= SEARCHES {
             return Err(Trouble::Told("runtimes come and go while it is read".to_owned()));
         }
-        let found = find(&open.memory, &mut *open.books)?;
+        let found = self.find(totals)?;
+        let Some(open) = &mut self.open else {
+            return Ok(true);
+        };
         let known = found.groups.iter().all(|group| open.found.groups.contains(group));
         open.found = found;
         open.confirmed = known;
         if known {
             open.restless = 0;
+            // What that search saw is looked at as often as what the first one saw.
+            self.merge.searched(self.searched.clone());
+            self.walks = self.walks.min(WALKS - AGREEMENTS);
         } else {
             open.restless += 1;
             self.restart();
@@ -279,8 +301,7 @@ impl Session {
     }
 
     /// Opens the memory and looks for the books, anew.
-    fn search(&mut self) -> Result<(), Trouble> {
-        self.restart();
+    fn search(&mut self, totals: &Totals) -> Result<(), Trouble> {
         let memory = RemoteMemory::open(&ProcessId::of(&self.process))?;
         let (Some(books), Some(point)) = (&self.hooks.books, self.hooks.points.first()) else {
             return Err(Trouble::Told("the runtime's books are not known".to_owned()));
@@ -288,16 +309,36 @@ impl Session {
         let bias = bias(memory.directory(), &self.file, point)
             .map_err(|error| Trouble::Told(error.to_string()))?
             .ok_or_else(|| Trouble::Told("the file is not found in the process's memory".to_owned()))?;
-        let mut books = books.open(bias);
-        let found = find(&memory, &mut *books)?;
+        let books = books.open(bias);
         self.open = Some(Open {
             memory,
             books,
-            found,
+            found: Found::default(),
             restless: 0,
             confirmed: false,
         });
+        let found = self.find(totals)?;
+        if let Some(open) = &mut self.open {
+            open.found = found;
+        }
+        self.restart();
         Ok(())
+    }
+
+    /// Looks through all of the process's private memory.
+    fn find(&mut self, totals: &Totals) -> Result<Found, Trouble> {
+        self.find_rows(totals)?;
+        self.searched = self.read(totals)?;
+        let Some(open) = &mut self.open else {
+            return Ok(Found::default());
+        };
+        self.facts.readings.searches += 1;
+        let ranges = if open.books.searches() {
+            PrivateMemory::of(&open.memory)?.ranges
+        } else {
+            Vec::new()
+        };
+        Ok(open.books.find(&open.memory, &ranges, &[], &Budget::default())?)
     }
 
     /// The rows of this plan that the kernel has of the process's newest image.
@@ -336,6 +377,7 @@ impl Session {
             return Ok(());
         };
         let listing = open.books.list(&open.memory, 0)?;
+        self.facts.readings.lists += 1;
         let soon = self.read(totals)?;
         // A site without a row when this walk began has one by now if anything happened there.
         self.find_rows(totals)?;
@@ -344,8 +386,8 @@ impl Session {
         let keeps = &self.keeps;
         self.merge
             .walk(&before, &listing, &after, |site| kept(keeps, site));
-        let owned = listing.groups.iter();
-        self.counted = owned.filter(|group| group.group.kind == GroupKind::Owned).count();
+        let owned = listing.groups.iter().map(|listed| listed.group);
+        self.counted = owned.filter(|group| group.kind == GroupKind::Owned).collect();
         self.facts.retained = listing.retained.complete.then_some(listing.retained.count);
         self.count(totals, COUNTINGS)
     }
@@ -357,7 +399,9 @@ impl Session {
                 return Ok(());
             };
             let counters = open.books.counters(&open.memory)?;
-            if counters.len() != self.counted {
+            self.facts.readings.counters += 1;
+            let counting: BTreeSet<Group> = counters.iter().map(|each| each.group).collect();
+            if counting != self.counted {
                 return Ok(()); // one of them does not count, or is gone, or new
             }
             let after = self.read(totals)?;
@@ -371,51 +415,49 @@ impl Session {
 
     /// Compares cheaply; `false` = the books do not agree, or only their lists can tell.
     fn agrees(&mut self, totals: &Totals) -> Result<bool, Trouble> {
-        self.merge = Merge::new(self.hooks.finish_is_early);
+        self.restart();
         self.find_rows(totals)?;
         self.count(totals, COMPARISONS)?;
-        let sum = self.merge.sum();
-        self.merge = Merge::new(self.hooks.finish_is_early);
-        let same = sum == Some(self.facts.sum());
+        let (sum, ledger) = (self.merge.sum(), self.merge.ledger());
+        self.restart();
+        let same = sum == Some(self.facts.sum()) && !self.is_new(ledger.as_ref());
         if same {
-            self.facts.checks += 1;
-            self.facts.agreed_at = Some(clock::now());
-            self.facts.drift = Some(0);
+            self.facts.agree(clock::now());
+            self.ledger = ledger;
             self.failed = 0;
         } else {
             // A runtime that came since is in no list that was found then.
-            self.search()?;
+            self.search(totals)?;
         }
         Ok(same)
     }
 
     /// Says what came out, and what it means for what was said before.
-    fn conclude(&mut self, baseline: Baseline) {
-        let first = self.facts.agreed_at.is_none();
-        if baseline.doubt.is_some() {
-            if first {
-                self.facts.baseline = baseline;
+    fn conclude(&mut self, finding: Finding) {
+        if let Some(doubt) = finding.doubt.clone() {
+            if self.facts.baseline.doubt.is_some() {
+                self.facts.guess(&finding, doubt.clone());
             }
+            self.facts.trouble = Some(doubt);
             self.once = None;
             self.failed += 1;
             self.open = None; // to be searched anew
-        } else if self.is_news(&baseline) {
-            if first {
-                self.facts.baseline = Baseline {
-                    doubt: Some("read once, and about to be read again".to_owned()),
-                    ..baseline.clone()
-                };
+        } else if self.is_news(&finding) {
+            if self.facts.baseline.doubt.is_some() {
+                let doubt = "read once, and about to be read again".to_owned();
+                self.facts.guess(&finding, doubt);
             }
-            self.once = Some(baseline);
+            self.once = Some(finding);
         } else {
-            let drift = self.facts.sum().saturating_sub(baseline.sum());
-            self.facts.checks += 1;
-            self.facts.drift = Some(if first { 0 } else { drift });
-            self.facts.repairs += u64::from(!first && drift != 0);
-            self.facts.agreed_at = Some(clock::now());
-            self.facts.baseline = baseline;
+            let before = self.ledger.take();
+            let before = before.filter(|before| before.can_be_compared(finding.ledger.as_ref()));
+            self.facts.settle(&finding, before.as_ref(), clock::now());
+            self.ledger = finding.ledger;
             self.once = None;
-            self.failed = 0;
+            self.failed = match self.facts.contradiction {
+                Some(_) => self.failed + 1,
+                None => 0,
+            };
         }
         if let Some(open) = &mut self.open {
             open.confirmed = false;
@@ -424,24 +466,20 @@ impl Session {
     }
 
     /// Neither what is said already nor what was found the last time.
-    fn is_news(&self, found: &Baseline) -> bool {
-        let same = |other: &Baseline| {
-            let sites = found.elsewhere > 0 || other.elsewhere > 0 || found.sites == other.sites;
-            sites && found.sum() == other.sum()
-        };
-        let said = self.facts.agreed_at.is_some() && same(&self.facts.baseline);
-        !said && !self.once.as_ref().is_some_and(same)
+    fn is_news(&self, found: &Finding) -> bool {
+        let said = self.facts.agreed_at.is_some()
+            && self.facts.agrees_with(found)
+            && !self.is_new(found.ledger.as_ref());
+        !said && !self.once.as_ref().is_some_and(|once| once.says_the_same(found))
     }
-}
 
-/// Looks through all of the process's private memory.
-fn find(memory: &RemoteMemory, books: &mut dyn ProcessBooks) -> Result<Found, Trouble> {
-    let ranges = if books.searches() {
-        PrivateMemory::of(memory)?.ranges
-    } else {
-        Vec::new()
-    };
-    Ok(books.find(memory, &ranges, &[], &Budget::default())?)
+    /// Whether the same runtimes count something else than when the books last agreed.
+    fn is_new(&self, now: Option<&Ledger>) -> bool {
+        match (&self.ledger, now) {
+            (Some(before), Some(now)) => before.can_be_compared(Some(now)) && !before.says_the_same(now),
+            _ => false,
+        }
+    }
 }
 
 /// A site that the plan does not have is taken for one in a list.

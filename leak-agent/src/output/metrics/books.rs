@@ -9,6 +9,9 @@ pub(super) struct BookFamilies {
     drift: Family,
     agreed: Family,
     checks: Family,
+    readings: Family,
+    missed_spawns: Family,
+    missed_finishes: Family,
     repairs: Family,
     retained: Family,
 }
@@ -19,6 +22,9 @@ impl BookFamilies {
             drift: Family::new(names::DRIFT),
             agreed: Family::new(names::BOOKS_AGREED),
             checks: Family::new(names::BOOKS_CHECKS),
+            readings: Family::new(names::BOOKS_READINGS),
+            missed_spawns: Family::new(names::MISSED_SPAWNS),
+            missed_finishes: Family::new(names::MISSED_FINISHES),
             repairs: Family::new(names::BOOKS_REPAIRS),
             retained: Family::new(names::TASKS_RETAINED),
         }
@@ -28,6 +34,21 @@ impl BookFamilies {
     pub(super) fn push(&mut self, of: [&str; 4], books: &Books) {
         self.checks.push(of, books.checks);
         self.repairs.push(of, books.repairs);
+        let [pid, comm, exe, runtime] = of;
+        let readings = books.readings;
+        for (what, count) in [
+            ("counters", readings.counters),
+            ("lists", readings.lists),
+            ("search", readings.searches),
+        ] {
+            self.readings.push([pid, comm, exe, runtime, what], count);
+        }
+        if let Some(missed) = books.missed_spawns {
+            self.missed_spawns.push(of, missed);
+        }
+        if let Some(missed) = books.missed_finishes {
+            self.missed_finishes.push(of, missed);
+        }
         if let Some(drift) = books.drift {
             self.drift.push(of, drift as f64);
         }
@@ -44,7 +65,16 @@ impl BookFamilies {
         }
     }
 
-    pub(super) fn into_families(self) -> [Family; 5] {
-        [self.drift, self.agreed, self.checks, self.repairs, self.retained]
+    pub(super) fn into_families(self) -> [Family; 8] {
+        [
+            self.drift,
+            self.agreed,
+            self.checks,
+            self.readings,
+            self.missed_spawns,
+            self.missed_finishes,
+            self.repairs,
+            self.retained,
+        ]
     }
 }

@@ -122,6 +122,12 @@ catalogue! {
         "Unix time at which the agent's counts and the runtime's own books last agreed; absent until then.";
     BOOKS_CHECKS = Counter "leak_agent_books_checks_total" ["pid", "comm", "exe", "runtime"]
         "Comparisons of the agent's counts with the runtime's own books.";
+    BOOKS_READINGS = Counter "leak_agent_books_readings_total" ["pid", "comm", "exe", "runtime", "what"]
+        "What was read in the process's memory for these comparisons: the runtime's counters, its lists of tasks, or all memory (search).";
+    MISSED_SPAWNS = Counter "leak_agent_missed_spawns_total" ["pid", "comm", "exe", "runtime"]
+        "Spawns that no probe saw, at least, as the runtime's own counters tell; absent where they do not.";
+    MISSED_FINISHES = Counter "leak_agent_missed_finishes_total" ["pid", "comm", "exe", "runtime"]
+        "Ends of tasks that no probe saw, at least, as the runtime's own counters tell; absent where they do not.";
     BOOKS_REPAIRS = Counter "leak_agent_books_repairs_total" ["pid", "comm", "exe", "runtime"]
         "Comparisons after which the agent's counts were corrected.";
     TASKS_RETAINED = Gauge "leak_agent_tasks_retained" ["pid", "comm", "exe", "runtime"]
