@@ -18,7 +18,7 @@ pub use function::{Bounds, Function, Functions};
 pub use image::{Image, Segment};
 pub use pointer::Pointers;
 pub use section::{has_section, section_bytes};
-pub use symbol::{Symbol, function_symbols, has_symbol_table};
+pub use symbol::{Symbol, exported_functions, function_symbols, has_symbol_table};
 
 /// An executable's bytes (memory-mapped) and its identity.
 pub struct Elf<'data> {

@@ -40,6 +40,24 @@ pub fn function_symbols<'data>(image: &Image<'data>) -> impl Iterator<Item = Sym
     })
 }
 
+/// The addresses of what other files may call by name, sorted. `None` if the file does not say (no section headers).
+#[must_use]
+pub fn exported_functions(image: &Image<'_>) -> Option<Vec<u64>> {
+    let sections = image.header.sections(LE, image.data).ok()?;
+    if sections.is_empty() {
+        return None;
+    }
+    let table = sections.symbols(LE, image.data, elf::SHT_DYNSYM).ok()?;
+    let mut exported: Vec<u64> = table
+        .iter()
+        .filter(|symbol| symbol.st_shndx(LE).0 != 0 && symbol.st_value(LE) != 0)
+        .map(|symbol| symbol.st_value(LE))
+        .collect();
+    exported.sort_unstable();
+    exported.dedup();
+    Some(exported)
+}
+
 /// Whether the file has its full symbol table: `strip` takes it away.
 #[must_use]
 pub fn has_symbol_table(image: &Image<'_>) -> bool {

@@ -4,12 +4,13 @@
 //! only do as a compare-exchange loop: `xor r, 3; lock cmpxchg [header], r; jne`. The loop is inlined here and
 //! shared there, so every loop that the `poll` or `shutdown` code of a vtable reaches is hooked, behind its exit.
 
+use super::apart;
 use super::code::{Budget, Flow, Listing, direct_target};
 use super::scan::Scan;
 use super::snap::{Calls, Probing, Snapper};
 use super::unoptimised;
 use super::vtable::TaskVtable;
-use crate::elf::{Functions, Image, Pointers};
+use crate::elf::{Bounds, Functions, Image, Pointers, exported_functions};
 use iced_x86::{
     Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
     Register,
@@ -32,10 +33,19 @@ const MAX_REACHING: usize = 1 << 18;
 pub(super) struct FinishPoint {
     /// The instruction to hook.
     pub(super) vaddr: u64,
-    /// The register that holds the task's header there.
-    pub(super) register: Register,
+    /// Where the task's type is known from.
+    pub(super) site: FinishSite,
     /// Whether the kernel emulates the instruction.
     pub(super) emulated: bool,
+}
+
+/// Where a finished task's type is known from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum FinishSite {
+    /// The header, whose address is in this register.
+    Header(Register),
+    /// The place in the code: only tasks of this vtable pass it.
+    Constant(u64),
 }
 
 /// How a vtable's tasks finish.
@@ -117,15 +127,18 @@ impl Search<'_> {
             .iter()
             .map(|vtable| coverage(vtable, &reaching, &finishers, self.functions, &mut used))
             .collect();
-        let mut points = Vec::new();
+        let mut hooked = BTreeMap::new();
         let mut by_symbol = false;
         for index in used {
             let Some(finisher) = finishers.get(&index) else {
                 continue;
             };
-            points.extend_from_slice(&finisher.points);
+            hooked.insert(index, finisher.points.clone());
             by_symbol |= finisher.by_symbol;
         }
+        let whole = self.functions.bounds() == Bounds::UnwindTables && !self.scan.overflow && !by_symbol;
+        let exported = whole.then(|| exported_functions(self.image)).flatten();
+        let mut points = apart::points(self, vtables, exported.as_deref(), &hooked, budget);
         points.sort_unstable();
         points.dedup_by_key(|point| point.vaddr);
         Finishes {
@@ -135,7 +148,7 @@ impl Search<'_> {
         }
     }
 
-    fn listing(&self, index: u32, budget: &mut Budget) -> Option<Listing> {
+    pub(super) fn listing(&self, index: u32, budget: &mut Budget) -> Option<Listing> {
         let function = self.functions.all().get(index as usize)?;
         Listing::decode(self.image, *function, budget)
     }
@@ -288,17 +301,17 @@ fn reached_from(
 
 /// Where a loop is left after the exchange succeeded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Exit {
+pub(super) struct Exit {
     /// The first instruction behind the loop.
-    at: usize,
+    pub(super) at: usize,
     /// The jump that leaves it, or behind which it is left.
-    jump: usize,
+    pub(super) jump: usize,
     /// The register that holds the header's address.
     register: Register,
 }
 
 /// The exits of all loops that flip a task's state to complete.
-fn exits(listing: &Listing) -> Vec<Exit> {
+pub(super) fn exits(listing: &Listing) -> Vec<Exit> {
     let mut infos = InstructionInfoFactory::new();
     (0..listing.instructions.len())
         .filter_map(|index| exit(listing, index, &mut infos))
@@ -374,7 +387,7 @@ fn point(snapper: &Snapper<'_>, at: usize, register: Register) -> Option<FinishP
     let probing = snapper.probing(index);
     (probing != Probing::Refused).then_some(FinishPoint {
         vaddr: snapper.listing.instructions.get(index)?.ip(),
-        register,
+        site: FinishSite::Header(register),
         emulated: probing == Probing::Emulated,
     })
 }

@@ -1,5 +1,6 @@
 //! The tokio source: which code of an executable creates and finishes tokio tasks.
 
+mod apart;
 pub mod books;
 mod code;
 mod finish;
@@ -8,6 +9,7 @@ mod fixture;
 mod flow;
 mod frame;
 pub mod names;
+mod owner;
 mod plan;
 mod reference;
 mod scan;

@@ -2,7 +2,7 @@
 
 use super::books::TokioBooks;
 use super::code::Budget;
-use super::finish::{Coverage, Finishes};
+use super::finish::{Coverage, FinishSite, Finishes};
 use super::scan::{Scan, Wanted};
 use super::spawn::{Spawns, Which};
 use super::version::{Traces, Version};
@@ -261,14 +261,24 @@ impl<'a> Planner<'a> {
             }
         };
         for point in &finishes.points {
-            if let Some(reg) = number(point.register) {
-                let site = PointSite::Header {
-                    reg,
-                    derefs: 0,
-                    field,
-                };
-                add(point.vaddr, Role::Finish, site, point.emulated);
-            }
+            let site = match point.site {
+                FinishSite::Constant(vtable) => {
+                    let place = vtables.binary_search_by_key(&vtable, |each| each.vaddr.0);
+                    if !place.is_ok_and(|place| followed.get(place) == Some(&true)) {
+                        continue;
+                    }
+                    PointSite::Constant(vtable)
+                }
+                FinishSite::Header(register) => match number(register) {
+                    Some(reg) => PointSite::Header {
+                        reg,
+                        derefs: 0,
+                        field,
+                    },
+                    None => continue,
+                },
+            };
+            add(point.vaddr, Role::Finish, site, point.emulated);
         }
         for point in spawns.points.values() {
             let site = match point.which {

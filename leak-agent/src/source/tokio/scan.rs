@@ -8,6 +8,8 @@ use crate::elf::{Functions, Image, Pointers};
 
 /// Calls kept, 8 bytes each. A shipped executable of 215 MB has 2 million.
 const MAX_CALLS: usize = 16 << 20;
+/// Loads of functions' addresses kept, 4 bytes each.
+const MAX_TAKEN: usize = 8 << 20;
 /// References to wanted addresses kept.
 const MAX_REFERENCES: usize = 1 << 20;
 /// Compare-exchange instructions kept.
@@ -62,6 +64,8 @@ impl Wanted {
 pub(super) struct Scan {
     /// (called function, calling function), both as places in the list of functions, sorted.
     calls: Vec<(u32, u32)>,
+    /// Functions whose address is loaded somewhere, sorted.
+    taken: Vec<u32>,
     /// (calling function, wanted address), sorted: operands that are or hold wanted addresses.
     pub(super) references: Vec<(u32, u64)>,
     /// Functions with a `lock cmpxchg` of 8 bytes.
@@ -101,10 +105,18 @@ impl Scan {
         }
         scan.calls.sort_unstable();
         scan.calls.dedup();
+        scan.taken.sort_unstable();
+        scan.taken.dedup();
         scan.references.sort_unstable();
         scan.references.dedup();
         scan.exchanging.dedup();
         scan
+    }
+
+    /// Whether the function's address may be loaded somewhere by `lea`, as what is called through a register is.
+    #[must_use]
+    pub(super) fn is_taken(&self, function: u32) -> bool {
+        self.taken.binary_search(&function).is_ok()
     }
 
     /// The functions that may call this one (all are places in the list of functions).
@@ -148,6 +160,8 @@ impl Pass<'_> {
                 [0xff, 0x15 | 0x25, ..] => self.slot(at + 2),
                 // mov r64,[rip+slot], for a call through the register
                 [0x48 | 0x4c, 0x8b, modrm, ..] if modrm & 0xc7 == 0x05 => self.slot(at + 3),
+                // lea r64,[rip+x]
+                [0x48 | 0x4c, 0x8d, modrm, ..] if modrm & 0xc7 == 0x05 => self.lea(at + 3),
                 _ => {}
             }
             // Any operand [rip+x]: modrm with mod 0 and rm 5.
@@ -184,12 +198,23 @@ impl Pass<'_> {
         }
     }
 
+    fn function(&self, start: u64) -> Option<u32> {
+        u32::try_from(self.functions.starting(start)?).ok()
+    }
+
+    fn lea(&mut self, at: usize) {
+        let Some(taken) = self.relative(at).and_then(|target| self.function(target)) else {
+            return;
+        };
+        if self.scan.taken.len() < MAX_TAKEN {
+            self.scan.taken.push(taken);
+        } else {
+            self.scan.overflow = true;
+        }
+    }
+
     fn call(&mut self, target: u64) {
-        let Some(called) = self
-            .functions
-            .starting(target)
-            .and_then(|at| u32::try_from(at).ok())
-        else {
+        let Some(called) = self.function(target) else {
             return;
         };
         if self.scan.calls.len() < MAX_CALLS {

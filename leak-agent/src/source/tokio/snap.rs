@@ -161,6 +161,16 @@ impl Snapper<'_> {
         None
     }
 
+    /// Whether none of these instructions changes the register.
+    #[must_use]
+    pub(super) fn unchanged(&self, range: std::ops::Range<usize>, register: Register) -> bool {
+        let mut infos = InstructionInfoFactory::new();
+        let instructions = self.listing.instructions.get(range).unwrap_or(&[]);
+        !instructions
+            .iter()
+            .any(|instruction| writes(&mut infos, instruction, &[register]))
+    }
+
     /// Whether control may go from the instruction to the next one.
     #[must_use]
     pub(super) fn falls_through(&self, index: usize) -> bool {
