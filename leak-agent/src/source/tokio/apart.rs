@@ -27,7 +27,7 @@ struct CallSite {
 }
 
 /// Of functions that finish tasks (places in the list of functions) with the points inside them: the points to hook.
-/// `exported`: addresses that other files may call, sorted; `None` = not known.
+/// `exported`: addresses that other files may call, sorted; `None` = not known, or calls may be missed.
 pub(super) fn points(
     search: &Search<'_>,
     vtables: &[TaskVtable],
@@ -36,7 +36,7 @@ pub(super) fn points(
     budget: &mut Budget,
 ) -> Vec<FinishPoint> {
     let inside = || finishers.values().flatten().copied().collect();
-    let Some(exported) = exported.filter(|_| !search.image.is_fixed()) else {
+    let Some(exported) = exported else {
         return inside();
     };
     let mut calls: BTreeMap<u32, Vec<CallSite>> = BTreeMap::new();
@@ -258,3 +258,6 @@ fn walk(
     }
     Some(seen)
 }
+
+#[cfg(test)]
+mod tests;

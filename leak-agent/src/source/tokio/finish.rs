@@ -136,7 +136,11 @@ impl Search<'_> {
             hooked.insert(index, finisher.points.clone());
             by_symbol |= finisher.by_symbol;
         }
-        let whole = self.functions.bounds() == Bounds::UnwindTables && !self.scan.overflow && !by_symbol;
+        // At fixed addresses a function's address may be in any instruction.
+        let whole = self.functions.bounds() == Bounds::UnwindTables
+            && !self.scan.overflow
+            && !by_symbol
+            && !self.image.is_fixed();
         let exported = whole.then(|| exported_functions(self.image)).flatten();
         let mut points = apart::points(self, vtables, exported.as_deref(), &hooked, budget);
         points.sort_unstable();
