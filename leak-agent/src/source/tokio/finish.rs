@@ -2,7 +2,8 @@
 //!
 //! `State::transition_to_complete` is `fetch_xor(RUNNING | COMPLETE)` with the old value used, which x86-64 can
 //! only do as a compare-exchange loop: `xor r, 3; lock cmpxchg [header], r; jne`. The loop is inlined here and
-//! shared there, so every loop that the `poll` or `shutdown` code of a vtable reaches is hooked, behind its exit.
+//! shared there, so every loop that the `poll` or `shutdown` code of a vtable reaches is hooked, behind its exit, or
+//! behind all calls of the function that it is in ([`super::apart`]).
 
 use super::apart;
 use super::code::{Budget, Flow, Listing, direct_target};
