@@ -73,7 +73,7 @@ fn text(path: &str, inspection: &Inspection, took: Duration) {
                 plan.runtime,
                 plan.sites.len(),
                 plan.gaps.len(),
-                plan.evidence
+                plan.evidence.points
             );
             for gap in &plan.gaps {
                 println!("  gap {:#x}: {}", gap.site.unwrap_or(0), gap.reason);
@@ -112,7 +112,7 @@ fn as_json(path: &str, inspection: &Inspection, took: Duration) -> serde_json::V
         Inspection::Plan(plan) => json!({
             "runtime": plan.runtime.label,
             "version": plan.version,
-            "evidence": plan.evidence,
+            "evidence": plan.evidence.points,
             "sites": plan.sites.iter().map(|site| json!({
                 "number": format!("{:#x}", site.number),
                 "name": site.info.name,

@@ -1,7 +1,8 @@
 //! Stripped programs whose debug files lie somewhere: the names come back, and only from a file that is their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
-use leak_agent::report::Site;
+use leak_agent::report::{Runtime, Site};
+use leak_agent_tests::compare::until_exact;
 use leak_agent_tests::programs::{self, Profile, TokioProbe};
 use leak_agent_tests::wait::until;
 use leak_agent_tests::{Agent, Target, privilege};
@@ -175,4 +176,46 @@ fn debug_file_of_another_program_is_refused() {
     let found = sites(&split.stripped, &["--debug-dir", elsewhere.to_str().unwrap()]);
     assert_eq!(shown(&found), bare);
     assert!(notes(&found).contains("build id"), "{}", notes(&found));
+}
+
+/// What an agent says of the tokio of a program that runs already, once its books have agreed.
+fn known(program: &Path) -> Runtime {
+    let mut target = Target::start(program);
+    let truth = target.command("park 5");
+    let agent = Agent::on(&[program]);
+    until_exact(&agent, target.pid(), "tokio", &truth)
+}
+
+/// The report says for each runtime how its points, names and books are known, and when the books agreed: for a program with
+/// symbols, without them, and with a separate debug file.
+#[test]
+fn report_says_how_it_knows() {
+    if !privilege::privileged() {
+        return;
+    }
+    let split = Split::new("debug-files-evidence");
+    let told = |program: &Path| {
+        let found = known(program);
+        assert_eq!(found.evidence.as_deref(), Some("structure"));
+        let books = found.books_by.as_deref();
+        assert_eq!(books, Some("layout of tokio 1.39 and later, by its version"));
+        assert!(found.books.and_then(|books| books.agreed_at).is_some());
+        found.names_by.unwrap()
+    };
+    let whole = told(&split.whole);
+    assert!(
+        whole.starts_with("symbols") && !whole.contains("debug file"),
+        "{whole}"
+    );
+    let bare = told(&split.stripped);
+    assert!(
+        bare.contains("panic locations") && !bare.contains("symbols"),
+        "{bare}"
+    );
+    split.put("probe.debug");
+    let with_debug_file = told(&split.stripped);
+    assert!(
+        with_debug_file.starts_with("symbols of its debug file"),
+        "{with_debug_file}"
+    );
 }

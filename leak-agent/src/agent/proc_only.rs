@@ -208,7 +208,7 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
             state: FollowState::Partial,
             reason: Some("counted from /proc: no BPF".to_owned()),
             version: None,
-            evidence: Some("/proc/PID/stat".to_owned()),
+            evidence: Some("/proc/PID/stat".into()),
             points: 0,
             points_emulated: 0,
             counts,

@@ -237,7 +237,7 @@ mod tests {
                 points: Vec::new(),
                 sites: Vec::new(),
                 gaps: Vec::new(),
-                evidence: "a test".to_owned(),
+                evidence: "a test".into(),
                 finish_is_early: false,
                 books: None,
                 names: None,

@@ -1,7 +1,7 @@
 //! What the engine keeps of a hook plan that is attached.
 
 use super::snapshot::CountedBy;
-use crate::source::{HookPlan, SiteInfo, SiteNames};
+use crate::source::{Evidence, HookPlan, SiteInfo, SiteNames};
 use crate::types::{BootTime, Runtime};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ pub struct PlanFacts {
     pub runtime: Runtime,
     /// The runtime's version, if known.
     pub version: Option<String>,
-    /// How the points were found.
-    pub evidence: String,
+    /// How all this is known.
+    pub evidence: Evidence,
     /// How many points, and how many of them the kernel emulates.
     pub points: (u32, u32),
     /// What is not followed, each as half a sentence.

@@ -191,7 +191,7 @@ impl Process {
             },
             reason: unlisted.or_else(|| lost.clone()),
             version: None,
-            evidence: Some(kernel.evidence.to_owned()),
+            evidence: Some(kernel.evidence.into()),
             points: 0,
             points_emulated: 0,
             counts: total(&sites),

@@ -6,7 +6,7 @@ use super::plan::{PlanFacts, Probes};
 use super::process::{Birth, Process};
 use super::snapshot::{Counts, FollowState, ProbesSnapshot, RuntimeSnapshot, SiteSnapshot};
 use super::threads::sum;
-use crate::source::SiteInfo;
+use crate::source::{Evidence, SiteInfo};
 use crate::types::{PlanId, Runtime};
 use leak_agent_common::key::site;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,10 +79,6 @@ impl Process {
             .iter()
             .filter_map(|(_, facts)| facts.version.as_deref())
             .collect();
-        let evidence: BTreeSet<&str> = followed
-            .iter()
-            .map(|(_, facts)| facts.evidence.as_str())
-            .collect();
         let attached = || {
             let all = followed.iter().map(|(_, facts)| *facts);
             all.filter(|facts| !facts.is_watched())
@@ -96,7 +92,7 @@ impl Process {
             },
             reason: joined(reasons.iter().map(String::as_str), "; "),
             version: joined(versions, ", "),
-            evidence: joined(evidence, ", "),
+            evidence: evidence(followed),
             points: attached().map(|facts| facts.points.0).sum(),
             points_emulated: attached().map(|facts| facts.points.1).sum(),
             counts: total(&sites),
@@ -227,6 +223,22 @@ impl Process {
             add(sites, &ELSEWHERE, counts);
         }
     }
+}
+
+/// How what all plans say is known.
+fn evidence(followed: &[(PlanId, &PlanFacts)]) -> Option<Evidence> {
+    let all = |of: fn(&Evidence) -> Option<&str>| {
+        let told: BTreeSet<&str> = followed
+            .iter()
+            .filter_map(|(_, facts)| of(&facts.evidence))
+            .collect();
+        joined(told, "; ")
+    };
+    Some(Evidence {
+        points: all(|evidence| Some(&evidence.points))?,
+        names: all(|evidence| evidence.names.as_deref()),
+        books: all(|evidence| evidence.books.as_deref()),
+    })
 }
 
 /// Since when and why there are probes: those that came last.

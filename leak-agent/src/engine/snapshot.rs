@@ -4,7 +4,7 @@
 //! `live = baseline + spawned − finished`.
 
 use super::books::Readings;
-use crate::source::SiteInfo;
+use crate::source::{Evidence, SiteInfo};
 use crate::types::{BootTime, ProcessKey, Runtime};
 use std::collections::BTreeMap;
 
@@ -45,8 +45,8 @@ pub struct RuntimeSnapshot {
     pub reason: Option<String>,
     /// Version of the runtime, if known; several ("1.38.0, 1.47.1") when several copies are in the process.
     pub version: Option<String>,
-    /// How its hooks were found: "kernel tracepoints", "structure".
-    pub evidence: Option<String>,
+    /// How all this is known; `None` = nothing is.
+    pub evidence: Option<Evidence>,
     /// Attach points in this process's files, and how many of them the kernel emulates.
     pub points: u32,
     /// See `points`.

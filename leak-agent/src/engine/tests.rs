@@ -82,7 +82,7 @@ fn facts(armed_at: u64) -> PlanFacts {
     PlanFacts {
         runtime: TASKS,
         version: Some("1.0.0".to_owned()),
-        evidence: "structure".to_owned(),
+        evidence: "structure".into(),
         points: (4, 4),
         gaps: Vec::new(),
         sites: HashMap::from([

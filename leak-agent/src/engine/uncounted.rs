@@ -41,7 +41,7 @@ impl Uncounted {
                 state: FollowState::Partial,
                 reason: Some(format!("{REASON}{closed}")),
                 version: None,
-                evidence: Some("/proc/PID/stat".to_owned()),
+                evidence: Some("/proc/PID/stat".into()),
                 points: 0,
                 points_emulated: 0,
                 counts,

@@ -2,6 +2,7 @@
 //! type of the engine.
 
 pub mod http;
+mod known;
 pub mod metrics;
 pub mod table;
 pub mod text;

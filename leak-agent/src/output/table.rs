@@ -1,5 +1,6 @@
 //! Plain text tables: for `report`, and for `top` where there is no terminal.
 
+use super::known;
 use super::text::{columns, fit, visible};
 use super::tui::model::Row;
 use crate::report::{Agent, CountedBy, Process, Report, Runtime, Site, State};
@@ -85,6 +86,8 @@ pub struct ReportStyle {
 /// 100  svc   tokio      48       60        12         0  followed  /opt/svc/bin/svc
 ///
 /// svc (100), tokio 1.47.1
+///   points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version
+///   books agreed 3.1 s ago (12 comparisons)
 ///   LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
 ///     40       50        10         0  async  app::serve  src/app.rs:2
 /// ```
@@ -285,6 +288,14 @@ fn sites(out: &mut String, taken_at: f64, process: &Process, runtime: &Runtime, 
         let _ = write!(out, ", {}: {}", runtime.state.label(), visible(reason));
     }
     out.push('\n');
+    if let Some(known_by) = known::known_by(runtime) {
+        let books = runtime.books.as_ref();
+        let books = books.map(|books| known::books(taken_at, books));
+        for line in std::iter::once(known_by).chain(books) {
+            out.push_str(&fit(&visible(&format!("  {line}")), style.width));
+            out.push('\n');
+        }
+    }
     if told.is_empty() {
         return;
     }
@@ -426,6 +437,8 @@ svc (100), thread
      1        0         0         1  async  main  src/app.rs:1
 
 svc (100), tokio
+  points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version
+  books agreed 9.0 s ago (3 comparisons); 1 repair, the last 8.0 s ago: the probes missed 1 spawns and 3 ends (live cou…
   LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
     40       50        10         0  async  app::serve  src/app.rs:2
      7        9         2         0  async  app::flush  src/app.rs:3
@@ -449,6 +462,7 @@ svc (100), tokio
             "100  svc   tokio     ≥40        -         -         -  watched  /opt/svc",
             "",
             "svc (100), tokio, from memory 5.0 s ago, 1000 spawned so far",
+            "  points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version",
             "  LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE",
             "    40        -         -         -  async  app::serve  src/app.rs:2",
         ];

@@ -104,7 +104,15 @@ fn runtime(runtime: &RuntimeSnapshot, boot_unix: Duration) -> Runtime {
         },
         reason,
         version: runtime.version.clone(),
-        evidence: runtime.evidence.clone(),
+        evidence: runtime.evidence.as_ref().map(|evidence| evidence.points.clone()),
+        names_by: runtime
+            .evidence
+            .as_ref()
+            .and_then(|evidence| evidence.names.clone()),
+        books_by: runtime
+            .evidence
+            .as_ref()
+            .and_then(|evidence| evidence.books.clone()),
         points: runtime.points,
         points_emulated: runtime.points_emulated,
         live: live(sum),

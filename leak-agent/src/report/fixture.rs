@@ -6,7 +6,7 @@ use crate::engine::snapshot::{
     BooksSnapshot, CountedBy, Counts, FollowState, ProbesSnapshot, ProcessSnapshot, RepairSnapshot,
     RuntimeSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
 };
-use crate::source::{SiteInfo, thread, tokio};
+use crate::source::{Evidence, SiteInfo, thread, tokio};
 use crate::types::{BootTime, ProcessKey, Runtime};
 use leak_agent_common::counter::Counter;
 use std::collections::BTreeMap;
@@ -49,23 +49,28 @@ pub(crate) fn runtime(runtime: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnap
         counts.spawned += site.counts.spawned;
         counts.finished += site.counts.finished;
     }
+    let tasks = runtime == tokio::RUNTIME;
     RuntimeSnapshot {
         runtime,
         state: FollowState::Followed,
         reason: None,
         version: None,
-        evidence: Some("structure".to_owned()),
+        evidence: Some(Evidence {
+            points: "structure".to_owned(),
+            names: tasks.then(|| "symbols".to_owned()),
+            books: tasks.then(|| "layout of tokio 1.39 and later, by its version".to_owned()),
+        }),
         points: 4,
         points_emulated: 3,
         counts,
         exact: true,
         books: Some(BooksSnapshot {
-            agreed_at: Some(BootTime(7)),
+            agreed_at: Some(BootTime(1_000_000_000_000)),
             drift: Some(-1),
             checks: 3,
             repairs: 1,
             repair: Some(RepairSnapshot {
-                at: BootTime(6),
+                at: BootTime(1_001_000_000_000),
                 drift: 2,
                 missed: Some((1, 3)),
                 sites: vec![("abcd0123:0x2".to_owned(), -2)],

@@ -69,6 +69,12 @@ pub struct Runtime {
     pub version: Option<String>,
     /// How its hooks were found; null = there are none.
     pub evidence: Option<String>,
+    /// What names its sites: symbols, those of a separate debug file, debug information, panic locations in the code, or nothing but
+    /// addresses, each with the number of sites where they are several; null = it is not told.
+    pub names_by: Option<String>,
+    /// How it is known where this runtime keeps its own books; null = they are not known, or it is not told. Whether they proved
+    /// themselves, `books` says.
+    pub books_by: Option<String>,
     /// Attach points in the files of this process.
     pub points: u32,
     /// How many of `points` sit on an instruction that the kernel emulates; the others cost the process

@@ -11,7 +11,9 @@ pub mod thread;
 pub mod tokio;
 
 pub use books::{Books, ProcessBooks};
-pub use plan::{Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role, SiteInfo, SiteNames};
+pub use plan::{
+    Evidence, Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role, SiteInfo, SiteNames,
+};
 
 use crate::elf::Elf;
 use crate::types::Runtime;

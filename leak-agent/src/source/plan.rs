@@ -35,8 +35,8 @@ pub struct HookPlan {
     pub sites: Vec<PlannedSite>,
     /// What in this file is the runtime's but is not followed. Empty = everything is.
     pub gaps: Vec<Gap>,
-    /// How the points were found, for people: "structure", "structure + 1 symbol".
-    pub evidence: String,
+    /// How all this is known.
+    pub evidence: Evidence,
     /// The finish points lie just before the moment at which the runtime itself takes the task for ended.
     pub finish_is_early: bool,
     /// How to read the runtime's own books in a process with this executable; `None` = it has none that are known.
@@ -55,6 +55,27 @@ pub trait SiteNames: Send + Sync + fmt::Debug {
     /// What people are shown of these sites, each with its number; those that the executable does not have are left
     /// out. Bounded and total, as [`super::Source::inspect`]; with the same file.
     fn names(&self, elf: &Elf<'_>, numbers: &[u64]) -> Vec<(u64, SiteInfo)>;
+}
+
+/// How what is said of a runtime is known, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// How the points were found: "structure", "structure + 1 symbol".
+    pub points: String,
+    /// What names the sites: "symbols", "panic locations 3, none 1"; `None` = it is not told.
+    pub names: Option<String>,
+    /// How it is known where the runtime keeps its books: "layout of tokio 1.39 and later, by its version"; `None` = it has none
+    /// that are known, or it is not told.
+    pub books: Option<String>,
+}
+
+impl From<&str> for Evidence {
+    fn from(points: &str) -> Self {
+        Self {
+            points: points.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 /// One attach point.

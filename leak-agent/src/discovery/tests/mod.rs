@@ -28,7 +28,7 @@ fn plan() -> HookPlan {
         points: Vec::new(),
         sites: Vec::new(),
         gaps: Vec::new(),
-        evidence: "a mark at the end of the file".to_owned(),
+        evidence: "a mark at the end of the file".into(),
         finish_is_early: false,
         books: None,
         names: None,

@@ -105,7 +105,7 @@ fn plan(
         points,
         sites: Vec::new(),
         gaps: Vec::new(),
-        evidence: "function table".to_owned(),
+        evidence: "function table".into(),
         // A goroutine is marked as dead after the point.
         finish_is_early: true,
         books: addresses.zip(main).map(|(addresses, main)| {

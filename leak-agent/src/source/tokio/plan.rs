@@ -9,7 +9,7 @@ use super::version::{Traces, Version};
 use super::vtable::{self, Class, TaskVtable};
 use super::{RUNTIME, finish, names, reference, spawn};
 use crate::elf::{Bounds, Elf, Functions, Image, Pointers, function_symbols};
-use crate::source::{Books, Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role};
+use crate::source::{Evidence, Gap, HookPlan, Inspection, PlanPoint, PlannedSite, PointSite, Role};
 use crate::types::Vaddr;
 use iced_x86::Register;
 use memchr::memmem::Finder;
@@ -308,7 +308,9 @@ impl<'a> Planner<'a> {
                 points.len()
             ));
         }
-        let infos = names::describe(self.image, self.pointers, &self.functions, vtables, self.elf);
+        let books = self.books(vtables);
+        let (infos, named_by) =
+            names::describe(self.image, self.pointers, &self.functions, vtables, self.elf);
         let sites = vtables
             .iter()
             .zip(infos)
@@ -327,19 +329,23 @@ impl<'a> Planner<'a> {
             sites,
             gaps,
             finish_is_early: finishes.by_symbol,
-            evidence: match (finishes.by_symbol, self.functions.bounds()) {
-                (false, Bounds::UnwindTables) => "structure".to_owned(),
-                (true, Bounds::UnwindTables) => "structure + 1 symbol".to_owned(),
-                (false, Bounds::Estimated) => "structure, function bounds estimated".to_owned(),
-                (true, Bounds::Estimated) => "structure + 1 symbol, function bounds estimated".to_owned(),
+            evidence: Evidence {
+                points: match (finishes.by_symbol, self.functions.bounds()) {
+                    (false, Bounds::UnwindTables) => "structure".to_owned(),
+                    (true, Bounds::UnwindTables) => "structure + 1 symbol".to_owned(),
+                    (false, Bounds::Estimated) => "structure, function bounds estimated".to_owned(),
+                    (true, Bounds::Estimated) => "structure + 1 symbol, function bounds estimated".to_owned(),
+                },
+                names: Some(named_by),
+                books: Some(books.known_by()),
             },
-            books: Some(self.books(vtables)),
+            books: Some(Arc::new(books)),
             names: None,
         })
     }
 
     /// How the tokio of these vtables keeps its books.
-    fn books(&self, vtables: &[TaskVtable]) -> Arc<dyn Books> {
+    fn books(&self, vtables: &[TaskVtable]) -> TokioBooks {
         let modern = vtables.iter().any(|vtable| vtable.offsets.is_some());
         let versions: Vec<Version> = self
             .traces
@@ -355,7 +361,7 @@ impl<'a> Planner<'a> {
                 .filter(|version| *version >= Version::SHORT_HEADER)
                 .and_then(|_| self.image.u64_at(behind))
         };
-        Arc::new(TokioBooks::new(&versions, vtables, trailer))
+        TokioBooks::new(&versions, vtables, trailer)
     }
 
     /// What the version says is not followed.

@@ -3,6 +3,10 @@
 //! A layout is a claim. What is read by it is believed only when the lists prove it.
 
 use super::super::version::Version;
+use std::collections::BTreeSet;
+
+/// The newest change of a layout that is known: what a file without a version is taken for, first.
+pub(super) const NEWEST: Version = Version::new(1, 39);
 
 /// A task's header, and the links of the list it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,5 +95,26 @@ impl Sharded {
     /// Bytes of it that are looked at.
     pub(super) fn size(&self) -> usize {
         self.closed + 8
+    }
+}
+
+/// Tells how the layout is known: by the versions that the file names, or assumed.
+pub(super) fn known_by(versions: &[Version]) -> String {
+    let families: BTreeSet<&str> = versions.iter().map(|version| family(*version)).collect();
+    if families.is_empty() {
+        return format!("layout of {}, assumed: the file names no version", family(NEWEST));
+    }
+    let families: Vec<&str> = families.into_iter().collect();
+    format!("layout of {}, by its version", families.join(" and of "))
+}
+
+/// Versions that keep their books alike.
+fn family(version: Version) -> &'static str {
+    match version {
+        version if version >= NEWEST => "tokio 1.39 and later",
+        version if version >= Version::new(1, 35) => "tokio 1.35 to 1.38",
+        version if version >= Version::new(1, 29) => "tokio 1.29 to 1.34",
+        version if version >= Version::SHORT_HEADER => "tokio 1.21 to 1.28",
+        _ => "tokio 1.10 to 1.20",
     }
 }

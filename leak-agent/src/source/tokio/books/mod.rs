@@ -27,7 +27,7 @@ use crate::types::Vaddr;
 use chain::live_task;
 use group::{COPIES_MAX, Known, Place, Verdict};
 use header::{HeaderReader, TaskType, TaskTypes, word};
-use layout::{HeaderLayout, Sharded};
+use layout::{HeaderLayout, NEWEST, Sharded};
 use scan::Sightings;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,8 +35,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use walk::Limits;
 
-/// The newest change of a layout that is known: what a file without a version is taken for, first.
-const NEWEST: Version = Version::new(1, 39);
 /// Headers that are looked at again with one call.
 const HEADERS_PER_CALL: usize = 1024;
 /// Reasons that are told.
@@ -61,6 +59,8 @@ struct Layouts {
     types: TaskTypes,
     /// Single lists have a counter (tokio 1.29 to 1.34).
     counted: bool,
+    /// How all this is known, for people.
+    known_by: String,
 }
 
 impl TokioBooks {
@@ -104,7 +104,16 @@ impl TokioBooks {
             forms,
             types: TaskTypes::new(types),
             counted: versions.iter().any(counted),
+            known_by: layout::known_by(versions),
         }))
+    }
+}
+
+impl TokioBooks {
+    /// How it is known where the books are, for people.
+    #[must_use]
+    pub fn known_by(&self) -> String {
+        self.0.known_by.clone()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod code;
 mod demangle;
+mod known;
 mod lines;
 mod local;
 mod location;
@@ -19,6 +20,7 @@ use crate::elf::{DebugFile, Elf, Functions, Image, Pointers, has_section, has_sy
 use crate::source::SiteInfo;
 use code::Code;
 use demangle::pretty;
+use known::KnownBy;
 use lines::Lines;
 use local::Schedulers;
 use location::Locations;
@@ -28,7 +30,7 @@ use symbols::Symbols;
 use system::Workers;
 
 /// What people are shown of each task type, in the order of `vtables`. Reads the symbols once and decodes the code
-/// around the vtables, at most 64 MiB of it; total. Without symbols of its own the file's separate debug file is asked.
+/// around the vtables, at most 64 MiB of it; total. The second part says what named them, for people. Without symbols of its own the file's separate debug file is asked.
 #[must_use]
 pub fn describe(
     image: &Image<'_>,
@@ -36,7 +38,7 @@ pub fn describe(
     functions: &Functions,
     vtables: &[TaskVtable],
     elf: &Elf<'_>,
-) -> Vec<SiteInfo> {
+) -> (Vec<SiteInfo>, String) {
     let mut code = Code::new(image, pointers, functions);
     let missing = !has_symbol_table(image) || !has_lines(image);
     let debug_file = match elf.debug.filter(|_| missing) {
@@ -83,6 +85,11 @@ pub fn describe(
         .zip(vtables)
         .map(|(facts, vtable)| facts.site(vtable, &lines, &elf.id))
         .collect();
+    let mut known = KnownBy::default();
+    for facts in &facts {
+        known.count(facts.known_by(&lines));
+    }
+    let known = known.text(debug.is_some(), !has_symbol_table(image), !has_lines(image));
     if let DebugFile::Refused(reason) = debug_file {
         for (site, _) in sites
             .iter_mut()
@@ -93,7 +100,7 @@ pub fn describe(
             site.note = Some(note.map_or_else(|| reason.to_owned(), |note| format!("{note}; {reason}")));
         }
     }
-    sites
+    (sites, known)
 }
 
 /// Whether the file has the lines of its code.

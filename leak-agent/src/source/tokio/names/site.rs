@@ -1,6 +1,7 @@
 //! What people are shown of one site, from all that was found out about it: what is a guess says so.
 
 use super::demangle::{Pretty, pretty};
+use super::known::Known;
 use super::lines::Lines;
 use super::place::Place;
 use super::symbols::Named;
@@ -36,6 +37,8 @@ struct Stand {
     at: String,
     /// It begins there; else its code is somewhere there.
     begins: bool,
+    /// What says so.
+    by: Known,
 }
 
 impl Facts<'_> {
@@ -91,6 +94,21 @@ impl Facts<'_> {
         }
     }
 
+    /// What gives it its name; `None` = it is the runtime's own, known by what it does.
+    pub(super) fn known_by(&self, lines: &Lines) -> Option<Known> {
+        let told = self.pretty.as_ref().filter(|_| !self.named.ambiguous);
+        if self.worker || told.is_some_and(|pretty| pretty.worker) {
+            return None;
+        }
+        let stand = self.stand(lines);
+        let guessed = self.named.ambiguous && stand.as_ref().is_some_and(|stand| stand.begins);
+        Some(match (&self.pretty, stand) {
+            (Some(_), _) if !guessed => Known::Symbols,
+            (_, Some(stand)) => stand.by,
+            (_, None) => Known::Nothing,
+        })
+    }
+
     /// What runs a boxed future tells nothing of it.
     fn erased(&self) -> bool {
         self.pretty.as_ref().is_some_and(|pretty| pretty.erased)
@@ -102,20 +120,30 @@ impl Facts<'_> {
         }
         let panics = self.place.at.map(|at| at.to_string());
         if self.place.body {
-            return panics.map(|at| Stand { at, begins: true });
+            return panics.map(|at| Stand {
+                at,
+                begins: true,
+                by: Known::Panics,
+            });
         }
         let own = self.named.body.filter(|_| !self.named.ambiguous);
         if let Some(entry) = own.and_then(|body| lines.get(body)?.entry.as_ref()) {
             return Some(Stand {
                 at: entry.location().to_string(),
                 begins: true,
+                by: Known::Lines,
             });
         }
         // The innermost first: there the task's own code was inlined.
         let mut around = self.named.around.iter().rev();
         let inlined = around.find_map(|start| lines.get(*start)?.program.as_ref());
-        let at = inlined.map(|line| line.location().to_string()).or(panics)?;
-        Some(Stand { at, begins: false })
+        let inlined = inlined.map(|line| (line.location().to_string(), Known::Lines));
+        let (at, by) = inlined.or(panics.map(|at| (at, Known::Panics)))?;
+        Some(Stand {
+            at,
+            begins: false,
+            by,
+        })
     }
 
     fn note_type(&self, guessed: bool, notes: &mut Vec<String>) {

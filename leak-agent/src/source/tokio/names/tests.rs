@@ -139,7 +139,7 @@ fn describe_file(data: &[u8], vtables: &[TaskVtable]) -> Option<Vec<SiteInfo>> {
     let image = Image::parse(&elf).ok()?;
     let pointers = Pointers::read(&image).ok()?;
     let functions = Functions::find(&image, &pointers);
-    Some(describe(&image, &pointers, &functions, vtables, &elf))
+    Some(describe(&image, &pointers, &functions, vtables, &elf).0)
 }
 
 /// Check that a stripped async fn is named by the place of its body, found through the functions between, and not
