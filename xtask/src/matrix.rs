@@ -1,4 +1,4 @@
-//! `cargo xtask matrix`: which builds of tokio the agent counts exactly.
+//! `cargo xtask matrix`: which builds of tokio, and of Go, the agent counts exactly.
 
 use crate::command;
 use crate::summary::Counts;
@@ -10,6 +10,9 @@ use std::process::{Command, Stdio};
 /// Which rows.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Builds of Go instead of tokio: fetches eight toolchains (3 GB), and writes docs/GO.md
+    #[arg(long, conflicts_with_all = ["tokio", "build", "slice", "again", "page"])]
+    go: bool,
     /// Only this version of tokio: 1.38
     #[arg(long)]
     tokio: Option<String>,
@@ -55,7 +58,11 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         }
     }
     arguments.extend(["--jobs".to_owned(), options.jobs.to_string()]);
-    let counts = run(&arguments)?;
+    let counts = if options.go {
+        run("matrix-go", &[])?
+    } else {
+        run("matrix", &arguments)?
+    };
     if counts.failed > 0 {
         bail!("{} rows are wrong", counts.failed);
     }
@@ -68,12 +75,12 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 ///
 /// The rows could not be checked.
 pub(crate) fn slice() -> Result<Counts> {
-    run(&["--slice".to_owned(), "ci".to_owned()])
+    run("matrix", &["--slice".to_owned(), "ci".to_owned()])
 }
 
-fn run(arguments: &[String]) -> Result<Counts> {
-    command::run(command::cargo().args(["build", "--package", "leak-agent-tests", "--bin", "matrix"]))?;
-    let mut child = Command::new(workspace::target("debug").join("matrix"))
+fn run(program: &str, arguments: &[String]) -> Result<Counts> {
+    command::run(command::cargo().args(["build", "--package", "leak-agent-tests", "--bin", program]))?;
+    let mut child = Command::new(workspace::target("debug").join(program))
         .args(arguments)
         .env("LEAK_AGENT", workspace::target("release").join("leak-agent"))
         .stdin(Stdio::null())

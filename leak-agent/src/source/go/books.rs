@@ -58,6 +58,9 @@ impl Books for GoBooks {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// The books of one process.
 struct Process {
     books: GoBooks,

@@ -43,20 +43,20 @@ fn written(instruction: &Instruction) -> Register {
 mod tests {
     use super::*;
     use crate::elf::Elf;
+    use crate::source::go::fixture::{Parts, TEXT};
     use crate::types::ExecutableId;
 
-    const START: u64 = 0x40_0000;
-
     fn found(code: &[u8]) -> Option<u64> {
-        let mut file = crate::source::go::fixture::executable(START, code);
-        file.resize(file.len() + 128, 0x90);
+        let mut parts = Parts::valid();
+        parts.code[..code.len()].copy_from_slice(code);
+        let file = parts.file();
         let image = Image::parse(&Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![]),
             debug: None,
         })
         .unwrap();
-        first_emulated(&image, Vaddr(START)).map(|at| at.0 - START)
+        first_emulated(&image, Vaddr(TEXT)).map(|at| at.0 - TEXT)
     }
 
     /// The prologues of the versions: `push rbp` behind the check, or the check's own branch.

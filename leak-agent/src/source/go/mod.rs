@@ -3,8 +3,8 @@
 mod address;
 mod books;
 pub mod build_info;
-#[cfg(test)]
-mod fixture;
+#[cfg(any(test, fuzzing))]
+pub mod fixture;
 mod goroutine;
 mod hook;
 mod layout;
@@ -13,6 +13,8 @@ mod names;
 pub mod pclntab;
 mod plan;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 mod wait_reason;
 
 use super::{Inspection, Source};

@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// The function in which every goroutine begins, on the stack of its creator's thread.
 const BEGINS_IN: &str = "runtime.newproc1";
+/// What calls the function in which goroutines end, in versions that have one of their own; a profile may make the compiler
+/// inline it here.
+const EXIT: &str = "runtime.goexit0";
 /// Steps through tables while it is made sure that nothing is inlined: some 100 times what an executable needs.
 const STEPS_MAX: u32 = 16 << 20;
 
@@ -74,10 +77,12 @@ fn plan(
         .ok_or_else(|| format!("Go {version}: its table of functions is not in the file"))?;
     let found = Runtime::find(&table, layout)?;
     let mut points = Vec::new();
-    for (function, name, role) in [
-        (found.begins, BEGINS_IN, Role::Spawn),
-        (found.ends, layout.ends_in, Role::Finish),
-    ] {
+    let begins = std::iter::once((found.begins, BEGINS_IN, Role::Spawn));
+    let ends = found
+        .ends
+        .iter()
+        .map(|(function, name)| (*function, *name, Role::Finish));
+    for (function, name, role) in begins.chain(ends) {
         let entry = Vaddr(function.entry);
         let vaddr = hook::first_emulated(image, entry)
             .filter(|vaddr| vaddr.0 < function.end)
@@ -128,7 +133,8 @@ fn plan(
 /// What the table of functions says of the runtime.
 struct Runtime {
     begins: Function,
-    ends: Function,
+    /// Where goroutines end, with the functions' names: one place, or two that exclude each other.
+    ends: Vec<(Function, &'static str)>,
     /// Code of the runtime's own goroutines: ranges of addresses, sorted.
     system: Vec<(u64, u64)>,
     /// Functions that use the runtime's variables.
@@ -137,11 +143,12 @@ struct Runtime {
 
 impl Runtime {
     fn find(table: &Table<'_>, layout: &Layout) -> Result<Self, String> {
-        let (mut begins, mut ends) = (None, None);
+        let (mut begins, mut ends) = (None, Vec::new());
         let mut system: Vec<(u64, u64)> = Vec::new();
         let mut functions = BTreeMap::new();
         let mut steps = STEPS_MAX;
-        let hooked = [BEGINS_IN.as_bytes(), layout.ends_in.as_bytes()];
+        let begins_in = [BEGINS_IN.as_bytes()];
+        let ends_in = [layout.ends_in.as_bytes()];
         for function in table.functions() {
             if !table.name_begins(function, b"runtime.") {
                 continue;
@@ -150,22 +157,31 @@ impl Runtime {
                 begins = Some(function);
             }
             if table.is_named(function, layout.ends_in.as_bytes()) {
-                ends = Some(function);
+                ends.push((function, layout.ends_in));
             }
             for name in address::FUNCTIONS {
                 if table.is_named(function, name.as_bytes()) {
                     functions.insert(*name, function);
                 }
             }
-            match table.has_inlined(function, &hooked, &mut steps) {
-                Some(false) => {}
-                Some(true) => {
+            let mut inlines = |names: &[&[u8]]| {
+                let inlines = table.has_inlined(function, names, &mut steps);
+                inlines.ok_or_else(|| "its table of functions is too large to be looked through".to_owned())
+            };
+            if inlines(&begins_in)? {
+                return Err(format!(
+                    "{BEGINS_IN} is inlined: not every goroutine would be seen"
+                ));
+            }
+            if inlines(&ends_in)? {
+                // Run once per goroutine, too, on the stack of its thread, and given the same.
+                if !table.is_named(function, EXIT.as_bytes()) {
                     return Err(format!(
-                        "{BEGINS_IN} or {} is inlined: not every goroutine would be seen",
+                        "{} is inlined: not every end would be seen",
                         layout.ends_in
                     ));
                 }
-                None => return Err("its table of functions is too large to be looked through".to_owned()),
+                ends.push((function, EXIT));
             }
             // The rule of the Go runtime itself (isSystemGoroutine).
             let user = ["main", "corostart", "handleAsyncEvent"];
@@ -184,7 +200,9 @@ impl Runtime {
         system.sort_unstable();
         Ok(Self {
             begins: begins.ok_or_else(|| missing(BEGINS_IN))?,
-            ends: ends.ok_or_else(|| missing(layout.ends_in))?,
+            ends: Some(ends)
+                .filter(|ends| !ends.is_empty())
+                .ok_or_else(|| missing(layout.ends_in))?,
             system,
             functions,
         })
