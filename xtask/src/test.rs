@@ -15,7 +15,7 @@ pub(crate) struct Options {
     #[arg(long)]
     install: bool,
     /// Seconds that each fuzz target runs; 0 = leave them out
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 10)]
     fuzz_seconds: u32,
 }
 

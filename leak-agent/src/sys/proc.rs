@@ -1,8 +1,12 @@
-//! `/proc`: which processes and threads there are, and the facts of one of them.
+//! `/proc`: the facts of one process.
 //!
 //! A process is read through one descriptor of its directory ([`ProcDir`]): when the process dies and its pid is
 //! given to another, every later read says *gone*, never the other's facts. Reads are small and capped. The
 //! procfs crate is not used here: its parsers take whole texts of any size and go by bare pid.
+
+mod listing;
+
+pub use listing::{Found, Named, PROCESSES_MAX, found, named, process_ids};
 
 use super::maps::{self, Mapping, MapsRead};
 use crate::types::{BootTime, ProcessKey};
@@ -15,10 +19,6 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// The most processes that a listing gives: more pids than any kernel hands out by default.
-pub const PROCESSES_MAX: usize = 1 << 20;
-/// The most threads that a listing gives.
-pub const THREADS_MAX: usize = 1 << 22;
 /// The most bytes of a small `/proc` file that are read.
 const TEXT_MAX: u64 = 4096;
 /// `PF_KTHREAD` of the kernel's `task_struct.flags`.
@@ -111,17 +111,6 @@ impl ProcessId {
             start: StartTicks::of(key),
         }
     }
-}
-
-/// A thread, as listed by [`threads`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ThreadId {
-    /// Its process's id.
-    pub tgid: u32,
-    /// Its own id; the leader's is the tgid.
-    pub tid: u32,
-    /// When it began.
-    pub start: StartTicks,
 }
 
 /// What we need of `/proc/PID/stat`.
@@ -339,68 +328,6 @@ impl ProcDir {
     }
 }
 
-/// What a number names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Named {
-    /// A process that lives.
-    Process(ProcessId),
-    /// A thread of this process, and not its first.
-    ThreadOf(u32),
-    /// A kernel thread.
-    KernelThread,
-    /// A process that has ended and that its parent has not waited for.
-    Zombie,
-    /// Nothing, at the moment.
-    Nobody,
-}
-
-/// What this number names. About 20 µs.
-///
-/// # Errors
-///
-/// It names something that nothing can be read of.
-pub fn named(pid: u32) -> Result<Named, ProcError> {
-    let Some(dir) = ProcDir::open(pid)? else {
-        return Ok(Named::Nobody);
-    };
-    let (Some(stat), Some(tgid)) = (dir.stat()?, dir.tgid()?) else {
-        return Ok(Named::Nobody);
-    };
-    // A main thread that ended before the others is a zombie until they have ended, too.
-    let ended = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
-    Ok(match () {
-        () if stat.kernel => Named::KernelThread,
-        () if tgid != pid => Named::ThreadOf(tgid),
-        () if ended => Named::Zombie,
-        () => Named::Process(ProcessId {
-            tgid: pid,
-            start: stat.start,
-        }),
-    })
-}
-
-/// Processes that a scan found.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Found {
-    /// All that live, without kernel threads.
-    pub processes: Vec<ProcessId>,
-    /// How many there are that nothing can be read of.
-    pub unreadable: u64,
-}
-
-/// Those of these numbers that name processes. About 20 µs each.
-pub fn found(pids: impl IntoIterator<Item = u32>) -> Found {
-    let mut found = Found::default();
-    for pid in pids {
-        match named(pid) {
-            Ok(Named::Process(id)) => found.processes.push(id),
-            Ok(_) => {}
-            Err(_) => found.unreadable += 1,
-        }
-    }
-    found
-}
-
 /// What `/` is for the machine, as this process sees it: `/proc/1/root` if it lives in another mount namespace than the
 /// machine's first process (a container with the host's pids), else `/`.
 #[must_use]
@@ -425,63 +352,6 @@ pub fn id_of(pid: u32) -> Result<Option<ProcessId>, ProcError> {
         tgid: pid,
         start: stat.start,
     }))
-}
-
-/// Pids of all processes, at most [`PROCESSES_MAX`], in no order.
-///
-/// # Errors
-///
-/// `/proc` itself cannot be listed.
-pub fn process_ids() -> Result<Vec<u32>, ProcError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open("/proc", flags, Mode::empty());
-    let Some(fd) = present(fd, "listing", 0)? else {
-        return Ok(Vec::new());
-    };
-    numbered(&fd, PROCESSES_MAX, "listing", 0)
-}
-
-/// The threads of all processes but kernel threads, at most [`THREADS_MAX`]: the baseline where the kernel offers no
-/// iterator. About 10 µs each; threads that vanish meanwhile are left out.
-///
-/// # Errors
-///
-/// `/proc` itself cannot be listed.
-pub fn threads() -> Result<Vec<ThreadId>, ProcError> {
-    let mut all = Vec::new();
-    for tgid in process_ids()? {
-        let Ok(Some(process)) = ProcDir::open(tgid) else {
-            continue;
-        };
-        if !matches!(process.stat(), Ok(Some(stat)) if !stat.kernel) {
-            continue;
-        }
-        for tid in process.thread_ids(THREADS_MAX - all.len()).unwrap_or_default() {
-            let thread = ProcDir {
-                fd: match rustix::fs::openat(
-                    &process.fd,
-                    format!("task/{tid}"),
-                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                    Mode::empty(),
-                ) {
-                    Ok(fd) => fd,
-                    Err(_) => continue,
-                },
-                pid: tid,
-            };
-            if let Ok(Some(stat)) = thread.stat() {
-                all.push(ThreadId {
-                    tgid,
-                    tid,
-                    start: stat.start,
-                });
-            }
-        }
-        if all.len() >= THREADS_MAX {
-            break;
-        }
-    }
-    Ok(all)
 }
 
 /// Names in a directory that are numbers, at most `max`.
@@ -541,31 +411,6 @@ mod tests {
         assert_eq!((stat.state, stat.kernel, stat.threads), (b'S', false, 7));
         assert_eq!((stat.start, stat.rss_pages), (StartTicks(123_456), 31));
         assert_eq!(stat.cpu, Duration::from_nanos(200 * tick_nanos()));
-    }
-
-    /// We are in the listings, with our own start time, and our threads too.
-    #[test]
-    fn listings_of_proc_hold_this_process_and_its_threads() {
-        let me = std::process::id();
-        let id = id_of(me).unwrap().unwrap();
-        assert!(found(process_ids().unwrap()).processes.contains(&id));
-        let (tx, rx) = std::sync::mpsc::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            tell.send(rustix::thread::gettid().as_raw_nonzero().get())
-                .unwrap();
-            rx.recv()
-        });
-        let tid = u32::try_from(told.recv().unwrap()).unwrap();
-        assert_eq!(named(tid).unwrap(), Named::ThreadOf(me));
-        let ours: Vec<_> = threads().unwrap().into_iter().filter(|t| t.tgid == me).collect();
-        drop(tx);
-        assert!(thread.join().unwrap().is_err());
-        assert_eq!(named(me).unwrap(), Named::Process(id));
-        assert_eq!(named(2).unwrap(), Named::KernelThread);
-        assert_eq!(named(u32::MAX).unwrap(), Named::Nobody);
-        assert!(ours.len() >= 2 && ours.iter().any(|t| t.tid == me && t.start == id.start));
-        assert!(ours.iter().all(|t| t.start >= id.start));
     }
 
     /// A directory that was opened before the process died says gone, however the pid is used later.
