@@ -7,7 +7,7 @@ use anyhow::Result;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these; none = all
-    #[arg(value_parser = ["task", "probe", "storm", "steady", "scan", "thread", "books"])]
+    #[arg(value_parser = ["task", "probe", "storm", "steady", "scan", "thread", "books", "watch"])]
     names: Vec<String>,
 }
 

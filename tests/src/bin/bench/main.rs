@@ -12,6 +12,7 @@ mod steady;
 mod storm;
 mod task;
 mod thread;
+mod watch;
 
 /// A measurement.
 struct Bench {
@@ -55,6 +56,11 @@ const ALL: &[Bench] = &[
         name: "books",
         what: "listing the tasks of a running program from its memory, next to gdb",
         run: books::run,
+    },
+    Bench {
+        name: "watch",
+        what: "the agent itself without probes: 100 processes of 1,000 tasks, every 5 s",
+        run: watch::run,
     },
 ];
 

@@ -1,6 +1,7 @@
 //! Programs under measurement, and what the kernel says that they used.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -62,6 +63,21 @@ pub(crate) fn cpu_ns(pid: u32) -> u64 {
             text.split(' ').next()?.parse::<u64>().ok()
         })
         .sum()
+}
+
+/// Name and CPU time, nanoseconds, of each thread that a process has now, by its id.
+pub(crate) fn cpu_ns_by_thread(pid: u32) -> BTreeMap<u32, (String, u64)> {
+    std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .flatten()
+        .filter_map(|task| {
+            let tid = task.file_name().to_str()?.parse().ok()?;
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            let cpu = text.split(' ').next()?.parse().ok()?;
+            Some((tid, (name.trim_end().to_owned(), cpu)))
+        })
+        .collect()
 }
 
 /// CPU time of a process with all threads that it ever had, in clock ticks of 10 ms, as nanoseconds.
