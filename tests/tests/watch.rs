@@ -1,14 +1,16 @@
 //! Counting without probes: what the agent reads from memory is what the programs count themselves, and nothing is put
 //! into them until their tasks grow.
 
-use leak_agent::report::{CountedBy, Runtime};
+use leak_agent::report::{CountedBy, Report, Runtime};
 use leak_agent_tests::breakpoints::breakpoints;
 use leak_agent_tests::compare::{check_identity, counts, describe, sum, until_exact};
 use leak_agent_tests::programs::{self, Profile, TokioProbe};
 use leak_agent_tests::truth::Truth;
 use leak_agent_tests::wait::until;
-use leak_agent_tests::{Agent, Target, privilege};
+use leak_agent_tests::{Agent, Target, agent, privilege};
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn probe(tokio: &'static str, stripped: bool) -> TokioProbe {
     TokioProbe {
@@ -34,6 +36,10 @@ fn listed(truth: &Truth) -> u64 {
 
 /// Waits until the agent has read what the program says, in sum and for each function, and makes sure that it goes on to.
 fn until_watched(agent: &Agent, pid: u32, truth: &Truth) -> Runtime {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs_f64();
     let compare = || {
         let found = agent.runtime(pid, "tokio")?;
         let wrong = |what: &str| {
@@ -46,6 +52,9 @@ fn until_watched(agent: &Agent, pid: u32, truth: &Truth) -> Runtime {
         let Some(watch) = &found.watch else {
             return wrong("it is not watched");
         };
+        if watch.as_of.is_none_or(|as_of| as_of < now) {
+            return wrong("that was read before");
+        }
         if !watch.agreed || found.live != listed(truth) {
             return wrong("live tasks");
         }
@@ -70,18 +79,20 @@ fn until_watched(agent: &Agent, pid: u32, truth: &Truth) -> Runtime {
     found
 }
 
-const WATCH: [&str; 4] = ["--mode", "watch", "--watch-interval", "100ms"];
+/// As often as the machine can.
+const OFTEN: [&str; 4] = ["--watch-interval", "100ms", "--books-share", "50"];
 
-/// At each standstill, the counts from memory are the program's own, with no probe in it; the threads are counted as ever.
-fn watched_is_the_programs_own_numbers(probe: TokioProbe) {
+/// At each standstill, the counts from memory are the program's own, with no probe in it. With BPF the threads are counted as
+/// ever, without from `/proc`.
+fn watched_is_the_programs_own_numbers(probe: TokioProbe, how: &[&str], threads: CountedBy) {
     if !privilege::privileged() {
         return;
     }
-    let path = own(&probe, &format!("{}-{}", probe.tokio, probe.stripped));
+    let path = own(&probe, &format!("{}-{}{}", probe.tokio, probe.stripped, how[0]));
     let exe = path.to_string_lossy().into_owned();
     let mut target = Target::start(&path);
     target.command("all 20");
-    let agent = Agent::start(&[&WATCH[..], &["--exe", &exe]].concat());
+    let agent = Agent::start(&[how, &OFTEN, &["--exe", &exe]].concat());
     let mut named = 0;
     for command in [
         "park 300",
@@ -108,11 +119,11 @@ fn watched_is_the_programs_own_numbers(probe: TokioProbe) {
             );
         }
         assert_eq!(breakpoints(target.pid(), &path), 0);
-        let threads = agent.runtime(target.pid(), "thread").expect("threads");
-        assert_eq!(
-            (threads.counted_by, threads.exact),
-            (Some(CountedBy::Kernel), true)
-        );
+        let counted = agent.runtime(target.pid(), "thread").expect("threads");
+        assert_eq!(counted.counted_by, Some(threads));
+        let tasks = format!("/proc/{}/task", target.pid());
+        let listed = std::fs::read_dir(tasks).expect("it runs").count();
+        assert_eq!(counted.live, listed as u64, "{command}: {}", describe(&counted));
     }
     assert!(
         probe.stripped || named > 5,
@@ -121,20 +132,22 @@ fn watched_is_the_programs_own_numbers(probe: TokioProbe) {
 }
 
 macro_rules! watched {
-    ($($name:ident = $tokio:literal $stripped:literal;)*) => {$(
+    ($($name:ident = $tokio:literal $stripped:literal [$($how:literal),*] $threads:ident;)*) => {$(
         /// See [`watched_is_the_programs_own_numbers`].
         #[test]
         fn $name() {
-            watched_is_the_programs_own_numbers(probe($tokio, $stripped));
+            watched_is_the_programs_own_numbers(probe($tokio, $stripped), &[$($how),*], CountedBy::$threads);
         }
     )*};
 }
 
 watched! {
-    watched_tokio_154_is_its_own_numbers = "154" false;
-    watched_tokio_154_stripped_is_its_own_numbers = "154" true;
-    watched_tokio_147_is_its_own_numbers = "147" false;
-    watched_tokio_138_is_its_own_numbers = "138" false;
+    watched_tokio_154_is_its_own_numbers = "154" false ["--mode", "watch"] Kernel;
+    watched_tokio_154_stripped_is_its_own_numbers = "154" true ["--mode", "watch"] Kernel;
+    watched_tokio_147_is_its_own_numbers = "147" false ["--mode", "watch"] Kernel;
+    watched_tokio_138_is_its_own_numbers = "138" false ["--mode", "watch"] Kernel;
+    watched_tokio_154_without_bpf_is_its_own_numbers = "154" false ["--no-bpf"] Proc;
+    watched_tokio_138_without_bpf_is_its_own_numbers = "138" true ["--no-bpf"] Proc;
 }
 
 /// A program that begins under our eyes is watched, too, and what comes and goes never makes a count exact that is not.
@@ -145,7 +158,7 @@ fn watched_in_motion_never_claims_more_than_it_saw() {
     }
     let path = own(&probe("154", false), "motion");
     let exe = path.to_string_lossy().into_owned();
-    let agent = Agent::start(&[&WATCH[..], &["--exe", &exe]].concat());
+    let agent = Agent::start(&[&["--mode", "watch"][..], &OFTEN, &["--exe", &exe]].concat());
     let mut target = Target::start(&path);
     let truth = target.command("park 200");
     until_watched(&agent, target.pid(), &truth);
@@ -181,17 +194,8 @@ fn auto_traces_the_executable_of_a_process_that_grows() {
     let mut calm = Target::start(&other);
     let mut truth = target.command("park 100");
     let calm_truth = calm.command("park 100");
-    let auto = [
-        "--mode",
-        "auto",
-        "--watch-interval",
-        "100ms",
-        "--exe",
-        &exes[0],
-        "--exe",
-        &exes[1],
-    ];
-    let agent = Agent::start(&auto);
+    let auto = ["--mode", "auto", "--exe", &exes[0], "--exe", &exes[1]];
+    let agent = Agent::start(&[&auto[..], &OFTEN].concat());
     until_watched(&agent, target.pid(), &truth);
     until_watched(&agent, calm.pid(), &calm_truth);
     assert_eq!(
@@ -243,4 +247,58 @@ fn auto_traces_the_executable_of_a_process_that_grows() {
 
     until_watched(&agent, calm.pid(), &calm_truth);
     assert_eq!(breakpoints(calm.pid(), &other), 0);
+}
+
+/// What `leak-agent report` without BPF says of this process, run without these capabilities.
+fn reported_without(capabilities: &str, pid: u32) -> Report {
+    let dropped: Vec<String> = capabilities.split(' ').map(|name| format!("-{name}")).collect();
+    let output = Command::new("setpriv")
+        .args([format!("--bounding-set={}", dropped.join(","))])
+        .arg(agent::binary())
+        .args(["report", "--no-bpf", "--for", "0s", "--format", "json", "--pid"])
+        .arg(pid.to_string())
+        .output()
+        .expect("setpriv of util-linux");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+/// To read the memory takes CAP_SYS_PTRACE and nothing else: with other capabilities dropped the counts are right.
+#[test]
+fn watched_with_no_capability_but_ptrace_is_right() {
+    const OTHERS: &str = "sys_admin checkpoint_restore bpf perfmon dac_read_search dac_override";
+    if !privilege::privileged() {
+        return;
+    }
+    let path = own(&probe("154", false), "ptrace-only");
+    let mut target = Target::start(&path);
+    let truth = target.command("park 123");
+    let report = reported_without(OTHERS, target.pid());
+    let runtimes = &report.processes[0].runtimes;
+    let tokio = runtimes.iter().find(|found| found.runtime == "tokio");
+    let tokio = tokio.unwrap_or_else(|| panic!("{report:?}"));
+    assert_eq!(tokio.live, truth.live, "{}", describe(tokio));
+    assert!(
+        tokio.watch.as_ref().is_some_and(|watch| watch.agreed),
+        "{tokio:?}"
+    );
+}
+
+/// A process whose memory may not be read has its threads, no other count, and the reason.
+#[test]
+fn unreadable_memory_is_told_with_what_it_takes() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = own(&probe("154", false), "unreadable");
+    let mut target = Target::start(&path);
+    target.command("park 5");
+    let report = reported_without("sys_ptrace", target.pid());
+    let [threads] = &report.processes[0].runtimes[..] else {
+        panic!("{report:?}");
+    };
+    assert_eq!(threads.live, 3, "{}", describe(threads));
+    let reason = threads.reason.as_deref().unwrap_or_default();
+    assert!(reason.contains("CAP_SYS_PTRACE"), "{reason}");
 }

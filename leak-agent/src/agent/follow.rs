@@ -458,28 +458,10 @@ impl Follower {
 
     /// Asks for the names of sites that were seen for the first time.
     fn ask_names(&mut self) {
-        let mut unnamed: BTreeMap<PlanId, Vec<u64>> = BTreeMap::new();
-        for (plan, number) in self.engine.take_unnamed() {
-            unnamed.entry(plan).or_default().push(number);
-        }
-        for (plan, numbers) in unnamed {
-            let attachment = self.plans.iter().find(|(_, id)| **id == plan);
-            let Some((attachment, _)) = attachment else {
-                continue;
-            };
-            let Some((hooks, (file, executable))) =
-                self.hooks.get(attachment).zip(self.files.get(attachment))
-            else {
-                continue;
-            };
+        let unnamed = self.engine.take_unnamed();
+        for request in names::requests(unnamed, &self.plans, &self.hooks, &self.files) {
             // Without the thread, sites are shown by their numbers.
-            let _ = self.names.send(names::Request {
-                plan,
-                hooks: Arc::clone(hooks),
-                file: Arc::clone(file),
-                executable: executable.clone(),
-                numbers,
-            });
+            let _ = self.names.send(request);
         }
     }
 

@@ -38,7 +38,7 @@ pub fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         Err(StartError::Bpf { reason, .. }) => {
             tracing::warn!(
                 reason,
-                "no BPF: threads are counted from /proc, tasks of other runtimes are not seen"
+                "no BPF: threads are counted from /proc, tasks of other runtimes from memory"
             );
             proc_only::start(config, reason)
         }

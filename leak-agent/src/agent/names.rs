@@ -2,11 +2,12 @@
 //! wait for a disk.
 
 use super::message::Message;
-use crate::discovery::INSPECT_BYTES_MAX;
+use crate::discovery::{AttachmentKey, INSPECT_BYTES_MAX};
 use crate::elf::Elf;
 use crate::source::{HookPlan, SiteInfo};
 use crate::sys::map::MappedFile;
 use crate::types::{ExecutableId, PlanId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,31 @@ pub(super) struct Request {
     pub(super) file: Arc<File>,
     pub(super) executable: ExecutableId,
     pub(super) numbers: Vec<u64>,
+}
+
+/// What is to be asked for these sites, plan by plan: of the plans whose file is at hand.
+pub(super) fn requests(
+    unnamed: BTreeSet<(PlanId, u64)>,
+    plans: &HashMap<AttachmentKey, PlanId>,
+    hooks: &HashMap<AttachmentKey, Arc<HookPlan>>,
+    files: &HashMap<AttachmentKey, (Arc<File>, ExecutableId)>,
+) -> Vec<Request> {
+    let mut numbers: BTreeMap<PlanId, Vec<u64>> = BTreeMap::new();
+    for (plan, number) in unnamed {
+        numbers.entry(plan).or_default().push(number);
+    }
+    let request = |(plan, numbers)| {
+        let (attachment, _) = plans.iter().find(|(_, id)| **id == plan)?;
+        let (file, executable) = files.get(attachment)?;
+        Some(Request {
+            plan,
+            hooks: Arc::clone(hooks.get(attachment)?),
+            file: Arc::clone(file),
+            executable: executable.clone(),
+            numbers,
+        })
+    };
+    numbers.into_iter().filter_map(request).collect()
 }
 
 /// Starts the thread; it ends when the returned sender is dropped.

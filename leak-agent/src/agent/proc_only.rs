@@ -1,5 +1,8 @@
 //! The agent without BPF: how many threads each process has, as `/proc` says it at each tick. What is born and
-//! dies between two ticks is not seen, and no thread has a spawn site.
+//! dies between two ticks is not seen, and no thread has a spawn site. Tasks of other runtimes are counted from memory, as
+//! far as that may be read.
+
+mod tasks;
 
 use super::handle::{AgentHandle, StartError};
 use super::self_usage::SelfUsage;
@@ -15,9 +18,17 @@ use crate::types::{BootTime, ProcessKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tasks::{Seen, Tasks};
 
 /// However slow `/proc` is, the node gets a breath between two scans.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
+
+/// How soon the loop notices that it is to stop.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Scans follow each other this fast until all that was there at the start is read.
+const SOON: Duration = Duration::from_millis(200);
+/// The first reading of all memories counts as done after this time at the latest.
+const SETTLES_WITHIN: Duration = Duration::from_secs(15);
 
 /// Starts it.
 ///
@@ -26,6 +37,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// `/proc` cannot be listed, or no thread can be started.
 pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, StartError> {
     proc::process_ids().map_err(StartError::Proc)?;
+    let tasks = Tasks::start(&config).map_err(StartError::Thread)?;
+    let reconciler = tasks.reconciler();
     let mut producer = ProcOnly {
         started: clock::now(),
         config,
@@ -34,26 +47,44 @@ pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, 
         counters: BTreeMap::new(),
         missed: BTreeMap::new(),
         missing: BTreeMap::new(),
+        settled: false,
+        tasks: Some(tasks),
     };
     let nothing = Snapshot {
         at: producer.started,
         ..Snapshot::default()
     };
     let first = Report::build(&nothing, &producer.facts(Readiness::default()));
-    AgentHandle::spawn(first, move |reports, stop| {
+    let handle = AgentHandle::spawn(first, move |reports, stop| {
         loop {
             let before = clock::now();
             if let Some(snapshot) = producer.scan() {
-                let report = Report::build(&snapshot, &producer.facts(Readiness::Ready));
+                let ready = producer.readiness();
+                let report = Report::build(&snapshot, &producer.facts(ready));
                 reports.send_replace(Arc::new(report));
             }
-            let took = clock::now().since(before);
-            let rest = producer.config.interval.saturating_sub(took);
-            if stop.wait(rest.max(LEAST_PAUSE)) {
-                return;
+            let until = later(before, producer.interval()).max(later(clock::now(), LEAST_PAUSE));
+            loop {
+                if stop.wait(Duration::ZERO) {
+                    return;
+                }
+                let left = until.since(clock::now());
+                if left.is_zero() {
+                    break;
+                }
+                producer.serve(left.min(PATIENCE));
             }
         }
-    })
+    })?;
+    Ok(handle.with_reconciler(reconciler))
+}
+
+/// `now` and a while.
+fn later(now: BootTime, wait: Duration) -> BootTime {
+    BootTime(
+        now.0
+            .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
+    )
 }
 
 /// One process of the last tick.
@@ -61,6 +92,7 @@ struct Known {
     comm: String,
     exe: Option<String>,
     threads: u64,
+    forked: bool,
 }
 
 struct ProcOnly {
@@ -73,9 +105,61 @@ struct ProcOnly {
     missed: BTreeMap<&'static str, u64>,
     /// How many were missed in the last scan: only an increase is news.
     missing: BTreeMap<&'static str, u64>,
+    /// All that was there at the start was read.
+    settled: bool,
+    /// `None` = only threads are counted: in tests.
+    tasks: Option<Tasks>,
 }
 
 impl ProcOnly {
+    fn readiness(&mut self) -> Readiness {
+        let read = self.tasks.as_ref().is_none_or(Tasks::settled);
+        self.settled |= read || clock::now().since(self.started) >= SETTLES_WITHIN;
+        if self.settled {
+            Readiness::Ready
+        } else {
+            Readiness::Starting {
+                waiting_for: "the first reading of all processes' memory".to_owned(),
+            }
+        }
+    }
+
+    /// Whoever waits for the first complete report waits no longer than needed.
+    fn interval(&self) -> Duration {
+        if self.settled {
+            self.config.interval
+        } else {
+            self.config.interval.min(SOON)
+        }
+    }
+
+    fn serve(&mut self, time: Duration) {
+        match &mut self.tasks {
+            Some(tasks) => tasks.serve(time),
+            None => std::thread::sleep(time),
+        }
+    }
+
+    /// Tells of the processes that have begun, ended, or run another program since the scan before.
+    fn tell(&mut self, before: &BTreeMap<ProcessKey, Known>) {
+        let Some(tasks) = &mut self.tasks else { return };
+        let now = clock::now();
+        for process in before.keys().filter(|key| !self.known.contains_key(key)) {
+            tasks.ends(*process, now);
+        }
+        for (process, known) in &self.known {
+            let same = |old: &Known| old.exe == known.exe && old.forked == known.forked;
+            if before.get(process).is_none_or(|old| !same(old)) {
+                let seen = Seen {
+                    process: *process,
+                    comm: &known.comm,
+                    forked: known.forked,
+                };
+                tasks.begins(seen, now);
+            }
+        }
+    }
+
     /// Reads all processes; `None` = `/proc` could not be listed, which is counted.
     fn scan(&mut self) -> Option<Snapshot> {
         let pids = match proc::process_ids() {
@@ -108,12 +192,22 @@ impl ProcOnly {
         self.missing = missing;
         *self.counters.entry("scans").or_default() += 1;
         let before = std::mem::replace(&mut self.known, now);
+        self.tell(&before);
+        let at = clock::now();
+        let mut others = match &mut self.tasks {
+            Some(tasks) => tasks.runtimes(at),
+            None => BTreeMap::new(),
+        };
         let ended = before.iter().filter(|(key, _)| !self.known.contains_key(key));
         let mut processes: Vec<ProcessSnapshot> = ended.map(|(key, known)| row(*key, known, false)).collect();
         processes.extend(self.known.iter().map(|(key, known)| row(*key, known, true)));
+        for process in &mut processes {
+            let others = others.remove(&process.key).into_iter().flatten();
+            process.runtimes.extend(others);
+        }
         processes.sort_by_key(|process| (process.key.tgid, process.key.start_boottime));
         Some(Snapshot {
-            at: clock::now(),
+            at,
             processes,
             counters: BTreeMap::new(),
         })
@@ -156,12 +250,28 @@ impl ProcOnly {
                 comm: stat.comm,
                 exe,
                 threads: stat.threads,
+                forked: stat.forked,
             },
         )))
     }
 
     fn facts(&self, ready: Readiness) -> AgentFacts {
         let usage = SelfUsage::read();
+        let mut counters = self.counters.clone();
+        let mut missed = self.missed.clone();
+        for (name, count) in self.tasks.iter().flat_map(Tasks::counters) {
+            // Who cannot be read is counted by the scan already.
+            let by_scan = name == "refused_unreadable_process";
+            if !by_scan
+                && ["missed_", "vanished_", "refused_"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            {
+                missed.insert(name, count);
+            } else {
+                *counters.entry(name).or_default() += count;
+            }
+        }
         AgentFacts {
             boot_unix: clock::boot_unix(),
             started: self.started,
@@ -170,8 +280,8 @@ impl ProcOnly {
                 reason: self.reason.clone(),
             },
             ready,
-            counters: self.counters.clone(),
-            missed_processes: self.missed.clone(),
+            counters,
+            missed_processes: missed,
             maps: vec![MapFacts {
                 name: "processes",
                 entries: self.known.len() as u64,
@@ -183,6 +293,12 @@ impl ProcOnly {
         }
     }
 }
+
+/// Said of all threads.
+const FROM_PROC: &str = "counted from /proc: no BPF";
+/// Said, in addition, of a process of which nothing else can be read.
+const CLOSED: &str = "; its executable and memory cannot be read (that takes root or CAP_SYS_PTRACE): tasks of other runtimes \
+                      are not seen";
 
 fn reason(error: &ProcError) -> &'static str {
     match error {
@@ -206,7 +322,10 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
         runtimes: vec![RuntimeSnapshot {
             runtime: thread::RUNTIME,
             state: FollowState::Partial,
-            reason: Some("counted from /proc: no BPF".to_owned()),
+            reason: Some(match known.exe {
+                Some(_) => FROM_PROC.to_owned(),
+                None => format!("{FROM_PROC}{CLOSED}"),
+            }),
             version: None,
             evidence: Some("/proc/PID/stat".into()),
             points: 0,
@@ -251,6 +370,8 @@ mod tests {
             counters: BTreeMap::new(),
             missed: BTreeMap::new(),
             missing: BTreeMap::new(),
+            settled: true,
+            tasks: None,
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) fn tell_nothing(filter: &FilterArgs) -> u8 {
 pub(super) fn tell_degraded(report: &Report, config: &AgentConfig) {
     if config.bpf && report.agent.mode == ModeName::ProcOnly {
         say(&format!(
-            "only threads were counted, from /proc: BPF could not be used\n  hint: {BPF_NEEDS}"
+            "threads were counted from /proc and tasks from memory, without births and ends: BPF could not be used\n  hint: {BPF_NEEDS}"
         ));
     }
 }

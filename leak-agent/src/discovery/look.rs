@@ -201,7 +201,7 @@ impl Look {
         let located = match dir.locate(&format!("map_files/{start:x}-{end:x}")) {
             Ok(Some(located)) => located,
             Ok(None) => return Some(None),
-            Err(_) => by_path(dir, named)?,
+            Err(_) => by_path(dir, &named.path, named.dev, named.inode)?,
         };
         let facts = file::facts(&located).ok()?;
         if !facts.regular {
@@ -229,13 +229,13 @@ fn no_descriptor_left(error: &std::io::Error) -> bool {
 
 /// Without the right to use `map_files`: the path within the process's root, if what is there now has the device and inode
 /// that the mapping has. On file systems that show other numbers in `maps` than in `stat` (btrfs, older overlayfs) nothing is found.
-fn by_path(dir: &ProcDir, named: &Executed) -> Option<OwnedFd> {
+pub(super) fn by_path(dir: &ProcDir, path: &[u8], dev: (u32, u32), inode: u64) -> Option<OwnedFd> {
     use std::os::unix::ffi::OsStrExt;
-    let path = Path::new(std::ffi::OsStr::from_bytes(&named.path));
+    let path = Path::new(std::ffi::OsStr::from_bytes(path));
     let located = dir.locate_in_root(path).ok()??;
     let facts = file::facts(&located).ok()?;
-    let dev = (rustix::fs::major(facts.dev), rustix::fs::minor(facts.dev));
-    (dev == named.dev && facts.inode == named.inode).then_some(located)
+    let found = (rustix::fs::major(facts.dev), rustix::fs::minor(facts.dev));
+    (found == dev && facts.inode == inode).then_some(located)
 }
 
 /// The directory of a thread that still has the process's memory: the main thread may have ended before the others.

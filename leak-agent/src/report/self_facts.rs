@@ -111,7 +111,7 @@ impl Build {
 pub enum ModeName {
     /// BPF programs: every task counted.
     Bpf,
-    /// `/proc` only: threads, as many as there were at the moment of reading.
+    /// No BPF: threads from `/proc`, tasks of other runtimes from memory, as many as there were at the moment of reading.
     ProcOnly,
 }
 

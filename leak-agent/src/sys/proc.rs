@@ -23,6 +23,8 @@ use std::time::Duration;
 const TEXT_MAX: u64 = 4096;
 /// `PF_KTHREAD` of the kernel's `task_struct.flags`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+/// `PF_FORKNOEXEC`, there, too.
+const FORKED_NO_EXEC: u64 = 0x0000_0040;
 
 /// Why `/proc` could not be read. A process that is gone is no error.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,8 @@ pub struct Stat {
     pub state: u8,
     /// A kernel thread: it has no executable.
     pub kernel: bool,
+    /// Forked, and has executed no program since: its memory began as a copy of its parent's.
+    pub forked: bool,
     /// How many threads it has; 0 once it is being reaped.
     pub threads: u64,
     /// When it began.
@@ -152,6 +156,7 @@ impl Stat {
             comm: String::from_utf8_lossy(comm).into_owned(),
             state,
             kernel: u64::try_from(flags).ok()? & KERNEL_THREAD != 0,
+            forked: u64::try_from(flags).ok()? & FORKED_NO_EXEC != 0,
             threads: u64::try_from(threads).unwrap_or(0),
             start: StartTicks(start),
             cpu: Duration::from_nanos(u64::try_from(ticks).unwrap_or(0).saturating_mul(tick_nanos())),

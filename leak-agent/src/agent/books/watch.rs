@@ -33,8 +33,8 @@ const SEARCH_EVERY: Duration = Duration::from_secs(60);
 const THREADS_SETTLE: Duration = Duration::from_secs(1);
 /// Searches that find nothing and are not put off for those of others: a young process makes its runtime soon.
 const EARLY_SEARCHES: u32 = 5;
-/// Repeated searches of all processes together get one part in so many of the thread's time.
-const SEARCH_SHARE: u32 = 500;
+/// Repeated searches of all processes together get one part in so many of what the walks through one get.
+const SEARCH_PART: f64 = 5.0;
 
 /// How often, and how much of the time.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +56,8 @@ impl Searches {
         now >= self.free_at
     }
 
-    fn took(&mut self, cost: Duration, now: BootTime) {
-        self.free_at = later(self.free_at.max(now), cost.saturating_mul(SEARCH_SHARE));
+    fn took(&mut self, cost: Duration, share: f64, now: BootTime) {
+        self.free_at = later(self.free_at.max(now), cost.mul_f64(share * SEARCH_PART));
     }
 }
 
@@ -224,7 +224,7 @@ impl Watch {
                 let early = open.found.groups.is_empty() && open.empty <= EARLY_SEARCHES;
                 if open.search_due <= now && (early || searches.may(now)) {
                     open.search()?;
-                    searches.took(clock::now().since(now), now);
+                    searches.took(clock::now().since(now), pace.share, now);
                     self.facts.searches += 1;
                     self.facts.searched_at = Some(now);
                     open.plan_search(now);
