@@ -8,7 +8,7 @@ use crate::agent::reconcile::Reconciler;
 use crate::agent::watched::{Watched, Way};
 use crate::config::AgentConfig;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
-use crate::engine::snapshot::RuntimeSnapshot;
+use crate::engine::snapshot::{CountedBy, RuntimeSnapshot};
 use crate::engine::{Engine, KernelRuntime, PlanFacts, Probes};
 use crate::event::Event;
 use crate::source::{self, HookPlan};
@@ -184,7 +184,7 @@ impl Tasks {
         let followed = snapshot.processes.into_iter().map(|mut process| {
             process
                 .runtimes
-                .retain(|runtime| runtime.runtime != source::thread::RUNTIME);
+                .retain(|runtime| runtime.counted_by != Some(CountedBy::Kernel));
             (process.key, process.runtimes)
         });
         followed.collect()
