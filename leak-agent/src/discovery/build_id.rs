@@ -1,15 +1,20 @@
-//! The linker's build id of an ELF file, by a bounded walk over its note segments.
+//! The linker's build id of an ELF file, by a bounded walk over its note segments. Go's linker has a note of its own, and where
+//! it writes the common one, too, no segment leads there.
 
 /// Program headers that are looked at; real files have about a dozen.
 const HEADERS_MAX: usize = 256;
 /// Bytes of one note segment that are looked at; real ones have about a hundred.
 const NOTES_MAX: usize = 64 << 10;
-/// `NT_GNU_BUILD_ID`.
-const BUILD_ID: u32 = 3;
+/// `NT_GNU_BUILD_ID`, and whose it is.
+const BUILD_ID: (u32, &[u8]) = (3, b"GNU\0");
+/// The same of Go: four hashes as text with slashes between, the last of them that of the content.
+const GO_BUILD_ID: (u32, &[u8]) = (4, b"Go\0\0");
 /// `PT_NOTE`.
 const NOTE: u32 = 4;
 /// The longest id that is believed: SHA-256 and some.
 const ID_MAX: usize = 64;
+/// The longest of Go's.
+const GO_ID_MAX: usize = 256;
 
 /// The build id of a 64-bit little-endian ELF file; `None` = not such a file, or it has none. Total: any bytes give an
 /// answer after at most 256 headers.
@@ -28,18 +33,31 @@ pub fn build_id(elf: &[u8]) -> Option<Vec<u8>> {
         let start = table.checked_add(index.checked_mul(size)?)?;
         elf.get(start..start.checked_add(0x38)?)
     };
-    (0..count)
-        .filter_map(header)
-        .filter(|header| u32_at(header, 0) == Some(NOTE))
-        .find_map(|header| {
-            let start = usize::try_from(u64_at(header, 0x08)?).ok()?;
-            let len = usize::try_from(u64_at(header, 0x20)?).ok()?.min(NOTES_MAX);
-            let align = if u64_at(header, 0x30)? == 8 { 8 } else { 4 };
-            in_notes(elf.get(start..start.checked_add(len)?.min(elf.len()))?, align)
-        })
+    let notes = |wanted: (u32, &[u8]), limit: usize| {
+        (0..count)
+            .filter_map(header)
+            .filter(|header| u32_at(header, 0) == Some(NOTE))
+            .find_map(|header| {
+                let start = usize::try_from(u64_at(header, 0x08)?).ok()?;
+                let len = usize::try_from(u64_at(header, 0x20)?).ok()?.min(NOTES_MAX);
+                let align = if u64_at(header, 0x30)? == 8 { 8 } else { 4 };
+                let notes = elf.get(start..start.checked_add(len)?.min(elf.len()))?;
+                in_notes(notes, align, wanted, limit)
+            })
+    };
+    notes(BUILD_ID, ID_MAX).map(<[u8]>::to_vec).or_else(|| {
+        let hashes = notes(GO_BUILD_ID, GO_ID_MAX)?;
+        let last = hashes.rsplit(|byte| *byte == b'/').next()?;
+        (!last.is_empty() && last.len() <= ID_MAX).then(|| last.to_vec())
+    })
 }
 
-fn in_notes(mut notes: &[u8], align: usize) -> Option<Vec<u8>> {
+fn in_notes<'data>(
+    mut notes: &'data [u8],
+    align: usize,
+    (wanted, owner): (u32, &[u8]),
+    limit: usize,
+) -> Option<&'data [u8]> {
     loop {
         let name_len = usize::try_from(u32_at(notes, 0)?).ok()?;
         let data_len = usize::try_from(u32_at(notes, 4)?).ok()?;
@@ -48,12 +66,9 @@ fn in_notes(mut notes: &[u8], align: usize) -> Option<Vec<u8>> {
         let data_start = name_end.checked_next_multiple_of(align)?;
         let data_end = data_start.checked_add(data_len)?;
         let data = notes.get(data_start..data_end)?;
-        if kind == BUILD_ID
-            && notes.get(12..name_end)? == b"GNU\0"
-            && !data.is_empty()
-            && data.len() <= ID_MAX
-        {
-            return Some(data.to_vec());
+        let named = kind == wanted && notes.get(12..name_end)? == owner;
+        if named && !data.is_empty() && data.len() <= limit {
+            return Some(data);
         }
         notes = notes.get(data_end.checked_next_multiple_of(align)?..)?;
     }
@@ -114,6 +129,16 @@ mod tests {
         notes.extend(note(b"GNU\0", 1, b"nor this one!"));
         notes.extend(note(b"GNU\0", 3, &[0xab; 20]));
         assert_eq!(build_id(&elf_with(&notes)), Some(vec![0xab; 20]));
+    }
+
+    /// Go's own id counts where there is no other: its last hash, that of the content.
+    #[test]
+    fn build_id_of_go_is_the_hash_of_its_content() {
+        let mut notes = note(b"Go\0\0", 4, b"action/main/inputs/content");
+        assert_eq!(build_id(&elf_with(&notes)), Some(b"content".to_vec()));
+        notes.extend(note(b"GNU\0", 3, &[0xab; 20]));
+        assert_eq!(build_id(&elf_with(&notes)), Some(vec![0xab; 20]));
+        assert_eq!(build_id(&elf_with(&note(b"Go\0\0", 4, b"action/"))), None);
     }
 
     /// Files without an id, with an empty or an absurd one, and other files have none.

@@ -59,7 +59,7 @@ pub struct Process {
 /// One runtime in one process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Runtime {
-    /// "thread" or "tokio"; more may come.
+    /// "thread", "tokio" or "go"; more may come.
     pub runtime: String,
     /// How far it is followed.
     pub state: State,

@@ -150,6 +150,29 @@ pub struct LiveTask {
     pub refs: u64,
     /// Somebody holds a handle to wait for its result.
     pub join_handle: bool,
+    /// What it waits for, in the runtime's own words; `None` = it does not wait, or the runtime does not say.
+    pub waits_for: Option<&'static str>,
+    /// Since when it waits, as far as the runtime noticed: nanoseconds of `CLOCK_MONOTONIC`; `None` = not known.
+    pub waits_since: Option<u64>,
+    /// The runtime's id of the task that created it; `None` = not known.
+    pub creator: Option<u64>,
+    /// It runs on one thread only.
+    pub pinned: bool,
+    /// Its own stack, and where it goes on; `None` = it has none, or runs.
+    pub stack: Option<SavedStack>,
+}
+
+/// The stack of a task that does not run, as it was saved. Addresses at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedStack {
+    /// The lowest address of the stack.
+    pub low: u64,
+    /// The address behind the highest.
+    pub high: u64,
+    /// The stack pointer.
+    pub sp: u64,
+    /// The instruction at which it goes on.
+    pub pc: u64,
 }
 
 /// What a task does.

@@ -5,13 +5,13 @@
 //! is read again. Nothing is believed before the books of this very process were checked: that each goroutine is one.
 
 use super::address::Addresses;
-use super::goroutine::{self, Goroutine, Status};
+use super::goroutine::{self, Goroutine};
 use super::layout::Layout;
 use super::module::Module;
 use super::scheduler::{Counted, Scheduler};
 use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Group, GroupKind, GroupListing, Listing,
-    LiveTask, ProcessBooks, SiteCount, TaskState,
+    LiveTask, ProcessBooks, SiteCount,
 };
 use crate::sys::memory::{Batch, Memory};
 use crate::types::Vaddr;
@@ -192,19 +192,8 @@ impl Process {
         walk.live += 1;
         *walk.sites.entry(site).or_default() += 1;
         if walk.tasks.len() < limit {
-            walk.tasks.push(LiveTask {
-                header: at,
-                site: Vaddr(site),
-                id: Some(found.id),
-                owner: GROUP.owner,
-                state: match found.status {
-                    Some(Status::Runnable | Status::Preempted) => TaskState::Scheduled,
-                    Some(Status::Running | Status::Syscall | Status::CopyStack) => TaskState::Running,
-                    _ => TaskState::Idle,
-                },
-                refs: 0,
-                join_handle: false,
-            });
+            walk.tasks
+                .push(found.told(at, site, GROUP.owner, self.books.layout));
         }
     }
 

@@ -5,7 +5,8 @@ pub const TEXT: u64 = 0x40_1000;
 /// Address of the data.
 pub const DATA: u64 = 0x50_0000;
 /// Bytes from function to function.
-pub const STEP: u64 = 0x40;
+pub const STEP: u64 = SIZE as u64;
+const SIZE: usize = 0x40;
 /// Address of the runtime's list of goroutines; its published pointer and length follow at the next multiples of 0x100.
 pub const LIST: u64 = 0x51_0000;
 
@@ -117,8 +118,8 @@ impl Parts {
 
 /// The functions: prologues as the compiler writes them, and what the list of goroutines is recognised by.
 fn code() -> Vec<u8> {
-    let mut code = vec![0xcc_u8; FUNCTIONS.len() * STEP as usize];
-    for function in code.chunks_mut(STEP as usize) {
+    let mut code = vec![0xcc_u8; FUNCTIONS.len() * SIZE];
+    for function in code.chunks_mut(SIZE) {
         // cmp rsp, [r14+16]; jbe +0x10; push rbp; ret
         function[..8].copy_from_slice(&[0x49, 0x3b, 0x66, 0x10, 0x76, 0x10, 0x55, 0xc3]);
     }
@@ -128,17 +129,22 @@ fn code() -> Vec<u8> {
     };
     // Addresses of the scheduler and of two of its fields (Go 1.24), and two words of the list of processors.
     for (function, start, opcode, targets) in [
-        (1, 7, [0x48, 0x8d, 0x05], &[SCHED, SCHED + 72, SCHED + 160][..]),
+        (
+            1_usize,
+            7_usize,
+            [0x48, 0x8d, 0x05],
+            &[SCHED, SCHED + 72, SCHED + 160][..],
+        ),
         (8, 7, [0x48, 0x8b, 0x0d], &[PROCESSORS, PROCESSORS + 8]),
     ] {
         let mut uses = Vec::new();
         for target in targets {
-            let at = entry(function) + start + uses.len() as u64;
+            let at = entry(function as u64) + (start + uses.len()) as u64;
             uses.extend(opcode);
             uses.extend(relative(at, 7, *target));
         }
         uses.push(0xc3);
-        let start = (function * STEP + start) as usize;
+        let start = function * SIZE + start;
         code[start..start + uses.len()].copy_from_slice(&uses);
     }
     // runtime.allgadd: three loads of the slice, a comparison, the address of the length, an exchange.
@@ -155,10 +161,10 @@ fn code() -> Vec<u8> {
         adds.extend(relative(at, 7, target));
     }
     adds.extend([0x48, 0x87, 0x01, 0xc3]); // xchg [rcx], rax; ret
-    let start = 3 * STEP as usize;
+    let start = 3 * SIZE;
     code[start..start + adds.len()].copy_from_slice(&adds);
     // main.main.gowrap1: call main.work; ret
-    let start = 6 * STEP as usize;
+    let start = 6 * SIZE;
     code[start] = 0xe8;
     code[start + 1..start + 5].copy_from_slice(&relative(entry(6), 5, entry(7)));
     code[start + 5] = 0xc3;

@@ -1,6 +1,8 @@
 //! One goroutine as its `g` in memory says it.
 
 use super::layout::Layout;
+use crate::source::books::{LiveTask, SavedStack, TaskState};
+use crate::types::Vaddr;
 
 /// Set in the status while the garbage collector looks at the stack.
 const SCANNED: u32 = 0x1000;
@@ -106,6 +108,36 @@ impl Goroutine {
     /// Whether there is a goroutine.
     pub(super) fn is_live(&self) -> bool {
         self.status != Some(Status::None)
+    }
+
+    /// What is told of a living one.
+    pub(super) fn told(&self, at: u64, site: u64, owner: u64, layout: &Layout) -> LiveTask {
+        let waits = matches!(self.status, Some(Status::Waiting | Status::Leaked));
+        let reason = layout.reasons.get(usize::from(self.reason)).copied();
+        let (low, high) = self.stack;
+        let (sp, pc) = match self.status {
+            Some(Status::Running | Status::CopyStack) => (0, 0),
+            _ if self.syscall.0 != 0 => self.syscall,
+            _ => self.resume,
+        };
+        LiveTask {
+            header: at,
+            site: Vaddr(site),
+            id: Some(self.id),
+            owner,
+            state: match self.status {
+                Some(Status::Runnable | Status::Preempted) => TaskState::Scheduled,
+                Some(Status::Running | Status::Syscall | Status::CopyStack) => TaskState::Running,
+                _ => TaskState::Idle,
+            },
+            refs: 0,
+            join_handle: false,
+            waits_for: reason.filter(|reason| waits && !reason.is_empty()),
+            waits_since: Some(self.since).filter(|since| waits && *since != 0),
+            creator: self.parent.filter(|parent| *parent != 0),
+            pinned: self.locked,
+            stack: (low <= sp && sp <= high && sp != 0).then_some(SavedStack { low, high, sp, pc }),
+        }
     }
 
     /// What is wrong with a living one, as half a sentence; `None` = nothing. Whether `function` is a function's entry is

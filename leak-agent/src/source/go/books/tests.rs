@@ -162,7 +162,13 @@ fn goroutines_of_a_process_are_listed_and_counted() {
     assert_eq!(listing.groups[0].walked, 4);
     assert!(listing.groups[0].complete, "{listing:?}");
     assert_eq!((Fake::site(&listing, 0), Fake::site(&listing, 7)), (1, 3));
-    assert_eq!(listing.tasks.len(), 2);
+    let [main, worker] = listing.tasks.as_slice() else {
+        panic!("{:?}", listing.tasks);
+    };
+    assert_eq!((main.id, main.waits_for), (Some(1), Some("chan receive")));
+    let stack = main.stack.unwrap();
+    assert_eq!((stack.sp, stack.pc), (STACKS + 0x800, BIAS + entry(7) + 4));
+    assert_eq!(worker.id, Some(2));
     let counters = books.counters(&fake).unwrap();
     assert_eq!((counters[0].live, counters[0].added), (4, Some(5)));
     // One is done with, one is new.

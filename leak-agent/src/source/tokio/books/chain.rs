@@ -327,5 +327,10 @@ pub(super) fn live_task(at: u64, header: &Header<'_>, id: Option<u64>) -> LiveTa
         state: state.task(),
         refs: state.refs(),
         join_handle: state.join_handle(),
+        waits_for: None,
+        waits_since: None,
+        creator: None,
+        pinned: false,
+        stack: None,
     }
 }
