@@ -192,10 +192,12 @@ impl Merge {
                 .filter(|(site, _)| keeps(**site) == Keeps::Lists)
                 .fold(SiteTotals::default(), |sum, (_, totals)| sum.merged(*totals))
         };
-        self.ledgers.take(listed(before), counters, listed(after));
+        self.ledgers
+            .take(listed(before), counters, listed(after), self.walks);
     }
 
-    /// The offset of all listed sites together, as the runtimes count it; `None` = they do not, or not yet often enough.
+    /// The offset of all listed sites together, as the runtimes count it in a few readings: good enough to agree with what is
+    /// known. `None` = they do not count, or not yet often enough.
     #[must_use]
     pub fn sum(&self) -> Option<i64> {
         if self.unbound {
@@ -210,7 +212,7 @@ impl Merge {
         if self.unbound {
             return None;
         }
-        self.ledgers.ledger()
+        self.ledgers.ledger(false)
     }
 
     /// What follows from all that was taken in.
@@ -228,7 +230,7 @@ impl Merge {
             elsewhere,
             unproven: self.unproven,
             doubt,
-            ledger: self.ledger(),
+            ledger: self.ledgers.ledger(true).filter(|_| !self.unbound),
             unlisted,
             unlisted_doubt,
         }
@@ -236,7 +238,7 @@ impl Merge {
 
     /// The offsets by site, and what is elsewhere.
     fn listed(&self, doubt: &mut Option<String>) -> (BTreeMap<u64, i64>, i64) {
-        let sum = self.sum();
+        let sum = self.ledgers.proven().filter(|_| !self.unbound);
         let restless: Vec<u64> = self
             .sites
             .iter()

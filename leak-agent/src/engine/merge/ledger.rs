@@ -4,7 +4,7 @@
 //! were not seen.
 
 use super::signed;
-use crate::engine::bound::Interval;
+use crate::engine::bound::{Interval, Standstills};
 use crate::source::books::{Counters, Group, GroupKind};
 use leak_agent_common::totals::SiteTotals;
 use std::collections::BTreeSet;
@@ -46,14 +46,16 @@ pub(super) struct Ledgers {
     uncounted: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Differences {
     added: Interval,
     removed: Interval,
+    added_at_rest: Standstills,
+    removed_at_rest: Standstills,
 }
 
 impl Differences {
-    fn take(&mut self, (added, live): (i64, i64), earlier: SiteTotals, later: SiteTotals) {
+    fn take(&mut self, (added, live): (i64, i64), earlier: SiteTotals, later: SiteTotals, round: u32) {
         let removed = added.saturating_sub(live);
         self.added.between(
             added.saturating_sub(signed(later.spawned)),
@@ -63,16 +65,29 @@ impl Differences {
             removed.saturating_sub(signed(later.finished)),
             removed.saturating_sub(signed(earlier.finished)),
         );
+        if earlier.spawned == later.spawned {
+            let value = added.saturating_sub(signed(later.spawned));
+            self.added_at_rest.take(value, later.spawned, round);
+        }
+        if earlier.finished == later.finished {
+            let value = removed.saturating_sub(signed(later.finished));
+            self.removed_at_rest.take(value, later.finished, round);
+        }
     }
 
     fn values(&self) -> Option<(i64, i64)> {
         Some((self.added.value()?, self.removed.value()?))
     }
+
+    fn proven(&self) -> Option<(i64, i64)> {
+        Some((self.added_at_rest.value()?, self.removed_at_rest.value()?))
+    }
 }
 
 impl Ledgers {
     /// Takes what they count, read between two readings of our totals of all listed sites.
-    pub(super) fn take(&mut self, earlier: SiteTotals, counters: &[Counters], later: SiteTotals) {
+    /// `round`: how often all lists were read before.
+    pub(super) fn take(&mut self, earlier: SiteTotals, counters: &[Counters], later: SiteTotals, round: u32) {
         let owned = || counters.iter().filter(|each| each.group.kind == GroupKind::Owned);
         if owned().any(|each| each.added.is_none()) {
             self.uncounted = true;
@@ -94,12 +109,21 @@ impl Ledgers {
             self.confirmed = Differences::default();
             self.groups = groups;
         }
-        self.all.take(sum(&mut owned()), earlier, later);
-        self.confirmed
-            .take(sum(&mut owned().filter(|each| each.confirmed)), earlier, later);
+        self.all.take(sum(&mut owned()), earlier, later, round);
+        let confirmed = sum(&mut owned().filter(|each| each.confirmed));
+        self.confirmed.take(confirmed, earlier, later, round);
     }
 
-    /// Tasks added, less removed, less what our totals say of both. A runtime without a task adds to both alike.
+    /// Tasks added, less removed, less what our totals say of both, for certain. A runtime without a task adds to both alike.
+    pub(super) fn proven(&self) -> Option<i64> {
+        if self.uncounted {
+            return None;
+        }
+        let (added, removed) = self.confirmed.proven().or_else(|| self.all.proven())?;
+        Some(added.saturating_sub(removed))
+    }
+
+    /// The same, as few readings have it: good enough to agree with what is known, and for nothing else.
     pub(super) fn sum(&self) -> Option<i64> {
         if self.uncounted {
             return None;
@@ -108,12 +132,17 @@ impl Ledgers {
         Some(added.saturating_sub(removed))
     }
 
-    /// The differences of the runtimes that had a task of this file; `None` also if there is none.
-    pub(super) fn ledger(&self) -> Option<Ledger> {
+    /// The differences of the runtimes that had a task of this file, for certain or as few readings have them; `None` also if
+    /// there is no such runtime.
+    pub(super) fn ledger(&self, certain: bool) -> Option<Ledger> {
         if self.uncounted || self.groups.is_empty() {
             return None;
         }
-        let (added, removed) = self.confirmed.values()?;
+        let (added, removed) = if certain {
+            self.confirmed.proven()?
+        } else {
+            self.confirmed.values()?
+        };
         Some(Ledger {
             added,
             removed,

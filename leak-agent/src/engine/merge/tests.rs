@@ -80,7 +80,7 @@ fn baseline_of_a_process_at_rest_is_what_its_lists_have() {
 #[test]
 fn baseline_of_one_restless_site_is_the_rest_of_the_sum() {
     let mut merge = Merge::default();
-    for step in 0..5_u64 {
+    for step in 0..10_u64 {
         let before = counts(&[(1, step * 100, step * 100)]);
         let after = counts(&[(1, step * 100 + 50, step * 100 + 50)]);
         // Of the three old tasks of site 1, the walk sees two, and none of the new ones.
@@ -96,7 +96,7 @@ fn baseline_of_one_restless_site_is_the_rest_of_the_sum() {
 #[test]
 fn baseline_of_two_restless_sites_has_tasks_elsewhere() {
     let mut merge = Merge::default();
-    for step in 0..5_u64 {
+    for step in 0..10_u64 {
         let before = counts(&[(1, step, step), (2, step, step)]);
         let after = counts(&[(1, step + 1, step + 1), (2, step + 1, step + 1)]);
         merge.walk(&before, &listing(&[(1, 2), (2, 2)]), &after, all);
@@ -234,7 +234,7 @@ fn offset_of_a_site_with_missed_ends_is_less_than_zero() {
 #[test]
 fn missed_ends_at_restless_sites_are_elsewhere() {
     let mut merge = Merge::default();
-    for step in 0..5_u64 {
+    for step in 0..10_u64 {
         let before = counts(&[(1, step, step), (2, step + 6, step), (3, 8, 2)]);
         let after = counts(&[(1, step + 1, step + 1), (2, step + 7, step + 1), (3, 8, 2)]);
         merge.walk(&before, &listing(&[(1, 0), (2, 4), (3, 6)]), &after, all);
@@ -254,7 +254,7 @@ fn missed_ends_at_restless_sites_are_elsewhere() {
 fn counters_of_another_copy_do_not_spoil_the_sum() {
     let mut merge = Merge::default();
     let totals = counts(&[(1, 5, 2)]);
-    for step in 0..5_u64 {
+    for step in 0..10_u64 {
         let own = counters(10, 100)[0];
         let other = Counters {
             group: Group { owner: 8, ..GROUP },
