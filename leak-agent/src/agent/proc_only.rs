@@ -337,6 +337,7 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
             watch: None,
             probes: None,
             sites: vec![SiteSnapshot {
+                retained: None,
                 info: SiteInfo {
                     id: "proc".to_owned(),
                     name: "all threads".to_owned(),

@@ -35,8 +35,8 @@ pub struct BookFacts {
     pub trouble: Option<String>,
     /// What was read for all that.
     pub readings: Readings,
-    /// Tasks that ended and whose memory somebody still holds, at most; `None` = not known.
-    pub retained: Option<u64>,
+    /// Tasks that ended and whose memory somebody still holds, as the last search saw them; `None` = not known.
+    pub retained: Option<Retained>,
 }
 
 /// What is known of the time before the probes.
@@ -76,6 +76,19 @@ pub struct Repair {
     pub lost: Option<Missed>,
     /// By how much the live count of each site was changed: those that were changed most.
     pub sites: Vec<(u64, i64)>,
+}
+
+/// Tasks that ended and whose memory somebody still holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retained {
+    /// How many: at most, for remains of tasks may look alike.
+    pub count: u64,
+    /// Of them: held by a handle to wait for the result. The others are held by wakers or by handles that only abort.
+    pub join_handles: u64,
+    /// `count` by site.
+    pub sites: BTreeMap<u64, u64>,
+    /// When they were seen.
+    pub at: BootTime,
 }
 
 /// How often memory was read, by what for: the counters often, all lists rarely, all memory more rarely.
@@ -390,7 +403,12 @@ pub(super) fn told(
         missed_finishes: all(|book| Some(book.lost?.finished)),
         trouble: books().find_map(|book| book.trouble.clone()),
         readings: books().fold(Readings::default(), |sum, book| sum.plus(book.readings)),
-        retained: all(|book| book.retained),
+        retained: all(|book| Some(book.retained.as_ref()?.count)),
+        retained_join_handles: all(|book| Some(book.retained.as_ref()?.join_handles)),
+        retained_at: books()
+            .map(|book| book.retained.as_ref().map(|retained| retained.at))
+            .min()
+            .flatten(),
     })
 }
 

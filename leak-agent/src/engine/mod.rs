@@ -16,7 +16,7 @@ mod threads;
 mod uncounted;
 mod watch;
 
-pub use books::{BookFacts, Readings};
+pub use books::{BookFacts, Readings, Retained};
 pub use plan::{PlanFacts, Probes};
 pub use snapshot::Snapshot;
 pub use uncounted::Uncounted;

@@ -58,6 +58,7 @@ impl Process {
             }
             let before = self.before(*plan, facts);
             self.plan_sites(*plan, facts, &before, &mut sites);
+            self.plan_retained(*plan, facts, &mut sites);
             exact &= facts.gaps.is_empty();
             if let Before::Unknown(reason) = before {
                 exact = false;
@@ -139,6 +140,22 @@ impl Process {
                     let missing = row.floor().saturating_sub(known);
                     spare.checked_sub(missing).map(|rest| spare = rest).is_some()
                 })
+    }
+
+    /// Adds the tasks of one plan that ended and are still held, as the books have them.
+    fn plan_retained(&self, plan: PlanId, facts: &PlanFacts, sites: &mut BTreeMap<String, SiteSnapshot>) {
+        let Some(retained) = self.books.get(&plan).and_then(|books| books.retained.as_ref()) else {
+            return;
+        };
+        for (number, info) in &facts.sites {
+            let count = retained.sites.get(number).copied().unwrap_or(0);
+            if count > 0 {
+                add(sites, info, Counts::default());
+            }
+            if let Some(site) = sites.get_mut(&info.id) {
+                site.retained = Some(site.retained.unwrap_or(0).saturating_add(count));
+            }
+        }
     }
 
     /// Why tasks may have been alive before the plan's points began to count; `None`: nothing was.
@@ -257,6 +274,7 @@ fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Coun
     let site = sites.entry(info.id.clone()).or_insert_with(|| SiteSnapshot {
         info: info.clone(),
         counts: Counts::default(),
+        retained: None,
     });
     site.counts = sum(site.counts, counts);
 }

@@ -138,6 +138,10 @@ pub struct BooksSnapshot {
     pub readings: Readings,
     /// Tasks that ended and whose memory is still held, at most; `None` = not known.
     pub retained: Option<u64>,
+    /// Of them: held by a handle to wait for the result.
+    pub retained_join_handles: Option<u64>,
+    /// When they were seen.
+    pub retained_at: Option<BootTime>,
 }
 
 /// How counts were corrected.
@@ -171,6 +175,8 @@ pub struct SiteSnapshot {
     pub info: SiteInfo,
     /// Its counts.
     pub counts: Counts,
+    /// Its tasks that ended and whose memory is still held, at most; `None` = not known.
+    pub retained: Option<u64>,
 }
 
 /// Counts of one site, or a sum of them. `live() = baseline + spawned − finished`.

@@ -122,6 +122,7 @@ impl Threads {
             add(&unresolved, waiting);
         }
         let sites = sites.into_values().map(|(info, counts)| SiteSnapshot {
+            retained: None,
             info: (*info).clone(),
             counts,
         });

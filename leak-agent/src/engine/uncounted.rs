@@ -51,6 +51,7 @@ impl Uncounted {
                 watch: None,
                 probes: None,
                 sites: vec![SiteSnapshot {
+                    retained: None,
                     info: SiteInfo {
                         id: "proc".to_owned(),
                         name: "all threads".to_owned(),

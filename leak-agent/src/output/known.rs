@@ -50,6 +50,27 @@ pub(super) fn books(taken_at: f64, books: &Books) -> String {
     told.join("; ")
 }
 
+/// Tasks that ended and are still held by somebody.
+///
+/// ```text
+/// finished but retained: 20 (18 by a JoinHandle or JoinSet), seen 3.1 s ago
+/// finished but retained: not known, all memory must be searched for them
+/// ```
+pub(super) fn retained(taken_at: f64, books: &Books) -> String {
+    let (Some(retained), Some(handles), Some(at)) =
+        (books.retained, books.retained_join_handles, books.retained_at)
+    else {
+        return "finished but retained: not known, all memory must be searched for them".to_owned();
+    };
+    let ago = (taken_at - at).max(0.0);
+    match retained {
+        0 => format!("finished but retained: none, {ago:.1} s ago"),
+        some => format!(
+            "finished but retained: {some} ({handles} by a JoinHandle or JoinSet), seen {ago:.1} s ago"
+        ),
+    }
+}
+
 fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
@@ -81,6 +102,12 @@ mod tests {
             "books agreed 3.1 s ago (3 comparisons); the last comparison came to nothing: the memory is gone; 1 repair, the last \
              61.0 s ago: the probes missed 1 spawns and 3 ends (live count -2)"
         );
+        assert_eq!(
+            retained(report.taken_at, &told),
+            "finished but retained: 2 (1 by a JoinHandle or JoinSet), seen 60.0 s ago"
+        );
+        told.retained = None;
+        assert!(retained(report.taken_at, &told).contains("not known"));
         told.agreed_at = None;
         assert!(books(report.taken_at, &told).starts_with("books did not agree yet"));
     }

@@ -266,7 +266,7 @@ fn sites(out: &mut String, taken_at: f64, process: &Process, runtime: &Runtime, 
     let told: Vec<&Site> = runtime
         .sites
         .iter()
-        .filter(|site| site.live > 0 || site.spawned > 0 || site.baseline > 0)
+        .filter(|site| site.live > 0 || site.spawned > 0 || site.baseline > 0 || site.retained > Some(0))
         .collect();
     if told.is_empty() && runtime.reason.is_none() {
         return;
@@ -291,7 +291,11 @@ fn sites(out: &mut String, taken_at: f64, process: &Process, runtime: &Runtime, 
     if let Some(known_by) = known::known_by(runtime) {
         let books = runtime.books.as_ref();
         let books = books.map(|books| known::books(taken_at, books));
-        for line in std::iter::once(known_by).chain(books) {
+        let retained = runtime
+            .books
+            .as_ref()
+            .map(|books| known::retained(taken_at, books));
+        for line in std::iter::once(known_by).chain(books).chain(retained) {
             out.push_str(&fit(&visible(&format!("  {line}")), style.width));
             out.push('\n');
         }
@@ -328,6 +332,9 @@ pub(super) fn site_name(site: &Site) -> String {
     }
     if site.system {
         name.push_str("  [runtime's own]");
+    }
+    if let Some(retained) = site.retained.filter(|retained| *retained > 0) {
+        let _ = write!(name, "  [{retained} finished but retained]");
     }
     if site.ambiguous {
         name.push_str("  [or one with equal code]");

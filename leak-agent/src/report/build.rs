@@ -175,6 +175,8 @@ fn books(books: &BooksSnapshot, boot_unix: Duration) -> Books {
             searches: books.readings.searches,
         },
         retained: books.retained,
+        retained_join_handles: books.retained_join_handles,
+        retained_at: books.retained_at.map(|at| unix_seconds(boot_unix, at)),
     }
 }
 
@@ -218,6 +220,7 @@ fn site(snapshot: &SiteSnapshot) -> (Site, bool) {
         spawned: counts.spawned,
         finished: counts.finished,
         baseline: counts.baseline,
+        retained: snapshot.retained,
     };
     (site, repaired)
 }

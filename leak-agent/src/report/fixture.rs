@@ -24,6 +24,7 @@ pub(crate) const HOSTILE: [&str; 5] = [
 /// A site with so many live tasks.
 pub(crate) fn site(number: usize, name: &str, baseline: u64, spawned: u64, finished: u64) -> SiteSnapshot {
     SiteSnapshot {
+        retained: Some(u64::from(number == 2)),
         info: SiteInfo {
             id: format!("abcd0123:{number:#x}"),
             name: name.to_owned(),
@@ -84,6 +85,8 @@ pub(crate) fn runtime(runtime: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnap
                 searches: 3,
             },
             retained: Some(2),
+            retained_join_handles: Some(1),
+            retained_at: Some(BootTime(1_000_000_000_000)),
         }),
         counted_by: Some(CountedBy::Probes),
         watch: None,

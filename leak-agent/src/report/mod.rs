@@ -125,8 +125,14 @@ pub struct Books {
     pub trouble: Option<String>,
     /// What was read in the process's memory for all this.
     pub readings: Readings,
-    /// Tasks that ended but whose memory is still held by somebody (a join handle, as a rule), at most; null = not known.
+    /// Completed but retained: tasks that ended but whose memory is still held by somebody, at most. They are in no list and not
+    /// among the live ones; they are found by their headers when all memory is searched. null = not known: it was not
+    /// searched yet or not to its end, or the runtime holds nothing of tasks that ended.
     pub retained: Option<u64>,
+    /// How many of `retained` are held by a JoinHandle or an entry of a JoinSet; the others by wakers or abort handles.
+    pub retained_join_handles: Option<u64>,
+    /// When `retained` was seen: Unix time, seconds.
+    pub retained_at: Option<f64>,
 }
 
 /// How tasks are counted.
@@ -259,6 +265,8 @@ pub struct Site {
     pub finished: u64,
     /// Alive when we began to count.
     pub baseline: u64,
+    /// Tasks that ended and whose memory is still held, at most: see `books.retained`; null = not known.
+    pub retained: Option<u64>,
 }
 
 /// How far a runtime in a process is followed.

@@ -54,6 +54,7 @@ fn snapshot_of(sites: &[(Counts, bool)]) -> Snapshot {
                     .iter()
                     .enumerate()
                     .map(|(id, (counts, system))| SiteSnapshot {
+                        retained: None,
                         info: info(id, *system),
                         counts: *counts,
                     })

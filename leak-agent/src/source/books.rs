@@ -97,6 +97,8 @@ pub struct Found {
     pub foreign: u64,
     /// What looked like books and was not believed, as half sentences.
     pub refused: Vec<String>,
+    /// Tasks that ended and whose memory is still held, as this search saw them.
+    pub retained: Candidates,
 }
 
 /// The tasks that one list (or one set of lists) of a runtime holds.
@@ -248,6 +250,8 @@ pub struct Candidates {
     pub sites: Vec<SiteCount>,
     /// One by one, at most as many as were asked for.
     pub tasks: Vec<LiveTask>,
+    /// Of all: those of which somebody holds a handle to wait for their result.
+    pub join_handles: u64,
     /// The last search read all it was given, and could keep all it saw.
     pub complete: bool,
 }

@@ -4,8 +4,8 @@ use super::later;
 use crate::agent::reconcile::Asked;
 use crate::bpf::maps::Totals;
 use crate::discovery::{FileKey, bias};
-use crate::engine::BookFacts;
 use crate::engine::merge::{AGREEMENTS, Finding, Keeps, Ledger, Merge, SiteCounts};
+use crate::engine::{BookFacts, Retained};
 use crate::source::books::{BooksError, Budget, Found, Group, GroupKind};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
@@ -40,6 +40,8 @@ const COUNTINGS: u32 = 32;
 const ASKED_MAX: usize = 16;
 /// Readings of the counters when books that agreed are compared again.
 const COMPARISONS: u32 = 64;
+/// Searching the memory for what is retained takes at most one part of the time in so many.
+const SEARCH_SHARE: u32 = 1000;
 
 pub(super) struct Session {
     process: ProcessKey,
@@ -60,6 +62,8 @@ pub(super) struct Session {
     ledger: Option<Ledger>,
     /// Runtimes whose lists were in the last walk.
     counted: BTreeSet<Group>,
+    /// Not before then is the memory searched only to see what is retained.
+    search_again: BootTime,
     /// Our totals before the last search.
     searched: SiteCounts,
     merge: Merge,
@@ -151,6 +155,7 @@ impl Session {
             // Whose tasks were all seen to begin has no more and no less than what we counted.
             ledger: born.then(Ledger::default),
             counted: BTreeSet::new(),
+            search_again: BootTime::default(),
             searched: SiteCounts::new(),
             merge,
             keys: Vec::new(),
@@ -338,7 +343,22 @@ impl Session {
         } else {
             Vec::new()
         };
-        Ok(open.books.find(&open.memory, &ranges, &[], &Budget::default())?)
+        let begin = clock::now();
+        let found = open.books.find(&open.memory, &ranges, &[], &Budget::default())?;
+        let end = clock::now();
+        self.facts.retained = found.retained.complete.then(|| Retained {
+            count: found.retained.count,
+            join_handles: found.retained.join_handles,
+            sites: found
+                .retained
+                .sites
+                .iter()
+                .map(|site| (site.site.0, site.live))
+                .collect(),
+            at: begin,
+        });
+        self.search_again = later(end, end.since(begin).saturating_mul(SEARCH_SHARE));
+        Ok(found)
     }
 
     /// The rows of this plan that the kernel has of the process's newest image.
@@ -388,7 +408,6 @@ impl Session {
             .walk(&before, &listing, &after, |site| kept(keeps, site));
         let owned = listing.groups.iter().map(|listed| listed.group);
         self.counted = owned.filter(|group| group.kind == GroupKind::Owned).collect();
-        self.facts.retained = listing.retained.complete.then_some(listing.retained.count);
         self.count(totals, COUNTINGS)
     }
 
@@ -425,11 +444,23 @@ impl Session {
             self.facts.agree(clock::now());
             self.ledger = ledger;
             self.failed = 0;
+            if clock::now() >= self.search_again || !self.asked.is_empty() {
+                self.look_for_retained(totals)?;
+            }
         } else {
             // A runtime that came since is in no list that was found then.
             self.search(totals)?;
         }
         Ok(same)
+    }
+
+    /// Searches the memory for tasks that ended and are still held: they are in no list.
+    fn look_for_retained(&mut self, totals: &Totals) -> Result<(), Trouble> {
+        let found = self.find(totals)?;
+        if let Some(open) = &mut self.open {
+            open.found = found;
+        }
+        Ok(())
     }
 
     /// Says what came out, and what it means for what was said before.

@@ -14,6 +14,7 @@ pub(super) struct BookFamilies {
     missed_finishes: Family,
     repairs: Family,
     retained: Family,
+    retained_handles: Family,
 }
 
 impl BookFamilies {
@@ -27,6 +28,7 @@ impl BookFamilies {
             missed_finishes: Family::new(names::MISSED_FINISHES),
             repairs: Family::new(names::BOOKS_REPAIRS),
             retained: Family::new(names::TASKS_RETAINED),
+            retained_handles: Family::new(names::RETAINED_HANDLES),
         }
     }
 
@@ -56,6 +58,9 @@ impl BookFamilies {
             self.agreed.push(of, agreed);
         }
         self.push_retained(of, books.retained);
+        if let Some(handles) = books.retained_join_handles {
+            self.retained_handles.push(of, handles);
+        }
     }
 
     /// Tasks that ended and are still held, where the counts themselves are from memory.
@@ -65,7 +70,7 @@ impl BookFamilies {
         }
     }
 
-    pub(super) fn into_families(self) -> [Family; 8] {
+    pub(super) fn into_families(self) -> [Family; 9] {
         [
             self.drift,
             self.agreed,
@@ -74,6 +79,7 @@ impl BookFamilies {
             self.missed_spawns,
             self.missed_finishes,
             self.repairs,
+            self.retained_handles,
             self.retained,
         ]
     }

@@ -130,6 +130,8 @@ catalogue! {
         "Ends of tasks that no probe saw, at least, as the runtime's own counters tell; absent where they do not.";
     BOOKS_REPAIRS = Counter "leak_agent_books_repairs_total" ["pid", "comm", "exe", "runtime"]
         "Comparisons after which the agent's counts were corrected.";
+    RETAINED_HANDLES = Gauge "leak_agent_tasks_retained_by_join_handles" ["pid", "comm", "exe", "runtime"]
+        "Of the tasks that ended but whose memory is still held: those held by a JoinHandle or an entry of a JoinSet.";
     TASKS_RETAINED = Gauge "leak_agent_tasks_retained" ["pid", "comm", "exe", "runtime"]
         "Tasks that ended but whose memory is still held by somebody, at most; absent where it is not known.";
     RUNTIME_STATE = Gauge "leak_agent_runtime_state" ["pid", "comm", "exe", "runtime", "state"]
@@ -145,6 +147,8 @@ catalogue! {
         "Tasks created at the spawn site since the agent began to count in this process.";
     SITE_FINISHED = Counter "leak_agent_site_tasks_finished_total" ["pid", "comm", "exe", "runtime", "site", "site_name"]
         "Tasks of the spawn site that ended since the agent began to count in this process.";
+    SITE_RETAINED = Gauge "leak_agent_site_tasks_retained" ["pid", "comm", "exe", "runtime", "site", "site_name"]
+        "Tasks of the spawn site that ended but whose memory is still held by somebody, at most; absent where it is not known.";
 
     FOLDED_PROCESSES = Gauge "leak_agent_metrics_folded_processes" []
         "Processes without series of their own in this scrape, because there are more than the cap.";

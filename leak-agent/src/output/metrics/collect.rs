@@ -68,6 +68,7 @@ struct Tasks {
     site_live: Family,
     site_spawned: Family,
     site_finished: Family,
+    site_retained: Family,
     folded_sites: usize,
 }
 
@@ -88,6 +89,7 @@ impl Tasks {
             site_live: Family::new(names::SITE_LIVE),
             site_spawned: Family::new(names::SITE_SPAWNED),
             site_finished: Family::new(names::SITE_FINISHED),
+            site_retained: Family::new(names::SITE_RETAINED),
             folded_sites: 0,
         }
     }
@@ -164,6 +166,9 @@ impl Tasks {
             let name = visible(&site.name);
             let labels = [pid, comm, exe, runtime, &id, &capped(&name, SITE_NAME_CHARS)];
             self.site_live.push(labels, site.live);
+            if let Some(retained) = site.retained {
+                self.site_retained.push(labels, retained);
+            }
             if of.counted_by.is_some_and(CountedBy::counts_events) {
                 self.site_spawned.push(labels, site.spawned);
                 self.site_finished.push(labels, site.finished);
@@ -208,6 +213,7 @@ impl Tasks {
             self.site_live,
             self.site_spawned,
             self.site_finished,
+            self.site_retained,
             processes,
             sites,
         ]);

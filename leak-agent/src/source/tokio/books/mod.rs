@@ -171,12 +171,14 @@ impl ProcessBooks for Open {
             self.retained = seen.complete;
             self.searched = !seen.cut;
         }
+        let retained = self.look_again(memory, &reader, &self.retained, true, 0)?;
         Ok(Found {
             groups: self.groups.keys().copied().collect(),
             scanned: seen.scanned,
             complete: !seen.cut,
             foreign: refused.foreign,
             refused: refused.reasons,
+            retained,
         })
     }
 
@@ -410,6 +412,7 @@ impl Open {
                     return;
                 }
                 found.count += 1;
+                found.join_handles += u64::from(header.state.join_handle());
                 *sites.entry(header.kind.site).or_default() += 1;
                 if tasks.len() < limit {
                     let id = reader.id(header.kind).and_then(|id| word(bytes, id));
