@@ -264,7 +264,7 @@ fn reported_without(capabilities: &str, pid: u32) -> Report {
     serde_json::from_slice(&output.stdout).expect("a report")
 }
 
-/// To read the memory takes CAP_SYS_PTRACE and nothing else: with other capabilities dropped the counts are right.
+/// Of root's capabilities, to read the memory takes CAP_SYS_PTRACE alone: with the others dropped the counts are right.
 #[test]
 fn watched_with_no_capability_but_ptrace_is_right() {
     const OTHERS: &str = "sys_admin checkpoint_restore bpf perfmon dac_read_search dac_override";
