@@ -446,6 +446,7 @@ svc (100), thread
 svc (100), tokio
   points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version
   books agreed 9.0 s ago (3 comparisons); 1 repair, the last 8.0 s ago: the probes missed 1 spawns and 3 ends (live cou…
+  finished but retained: 2 (1 by a JoinHandle or JoinSet), seen 9.0 s ago
   LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
     40       50        10         0  async  app::serve  src/app.rs:2
      7        9         2         0  async  app::flush  src/app.rs:3
