@@ -2,9 +2,11 @@
 //! and go, and is exact from then on.
 
 use leak_agent_tests::compare::{describe, until_exact};
-use leak_agent_tests::programs::{Profile, TokioProbe};
+use leak_agent_tests::programs::{self, Profile, TokioProbe};
+use leak_agent_tests::truth::Truth;
 use leak_agent_tests::wait::until;
 use leak_agent_tests::{Agent, Target, privilege};
+use rustix::process::Signal;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,7 +43,7 @@ fn parked_before_is_exact(probe: TokioProbe) {
 }
 
 /// Tasks that had ended before we came.
-fn ended(found: &leak_agent::report::Runtime, truth: &leak_agent_tests::truth::Truth) -> u64 {
+fn ended(found: &leak_agent::report::Runtime, truth: &Truth) -> u64 {
     truth.finished - found.finished
 }
 
@@ -147,4 +149,70 @@ fn books_are_compared_again_and_agree() {
     });
     let truth = target.command("stop");
     until_exact(&agent, target.pid(), "tokio", &truth);
+}
+
+/// Two copies of tokio in one process, each with its own runtimes and ids, attached late while the program's copy is under load
+/// and the library's has tasks, has none, and has them again: their sum is exact, or not called so, and never wrong.
+#[test]
+fn two_tokios_attached_under_load_are_exact() {
+    if !privilege::privileged() {
+        return;
+    }
+    let (path, library) = (programs::tokio_probe(), programs::tokio_library());
+    let mut target = Target::start(&path);
+    target.command(&format!("load {}", library.display()));
+    target.command("park 30");
+    target.command("library multi 50");
+    let parked = target.command("library park 20").live;
+    target.command("hold 5000");
+    let agent = Agent::start(&["--reconcile", "500ms", "--pid", &target.pid().to_string()]);
+    until("an exact count under load", || {
+        let found = agent.runtime(target.pid(), "tokio")?;
+        found.exact.then_some(()).ok_or_else(|| describe(&found))
+    });
+    let mut own = target.command("stop");
+    let both = |target: &Target, library: u64, own: u64| {
+        let truth = Truth {
+            live: own + library,
+            ..Truth::default()
+        };
+        let found = until_exact(&agent, target.pid(), "tokio", &truth);
+        let books = found.books.expect("its books were compared");
+        assert_eq!(
+            (books.repairs, books.missed_spawns.unwrap_or(0)),
+            (0, 0),
+            "{books:?}"
+        );
+    };
+    both(&target, parked, own.live);
+    let loaded = target.command("library release").live;
+    both(&target, loaded, own.live);
+    // Searched while the library's runtimes are empty: by their shape alone they may be anybody's.
+    compared(&agent, &target);
+    target.command("hold 5000");
+    let loaded = target.command("library storm 20000").live;
+    own = target.command("stop");
+    both(&target, loaded, own.live);
+    let loaded = target.command("library park 5").live;
+    both(&target, loaded, own.live);
+    compared(&agent, &target);
+    own = target.command("release");
+    both(&target, loaded, own.live);
+}
+
+/// Asks for a comparison and waits until it has come to a result.
+fn compared(agent: &Agent, target: &Target) {
+    let books = || {
+        agent
+            .runtime(target.pid(), "tokio")?
+            .books
+            .ok_or_else(|| "no books".to_owned())
+    };
+    let before = books().map_or(0, |books| books.readings.searches);
+    agent.signal(Signal::USR1);
+    until("a comparison with a search", || {
+        let books = books()?;
+        let done = books.readings.searches > before && books.trouble.is_none();
+        done.then_some(()).ok_or_else(|| format!("{books:?}"))
+    });
 }

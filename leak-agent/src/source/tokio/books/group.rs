@@ -234,6 +234,10 @@ impl Known {
             if !self.exists(memory)? || left_over(&walked, before, after) {
                 return Ok((None, Verdict::Gone));
             }
+            if walked.is_foreign() && !self.confirmed {
+                // It was empty until now, and what it has is another copy's.
+                return Ok((None, Verdict::Foreign));
+            }
             // It was taken out of its list, for all one knows, and its memory freed: then its state says nothing.
             if matches!(self.place, Place::Tasks(_)) && walked.all() == 1 {
                 let reason = "a task without neighbours is all that is known of it".to_owned();

@@ -202,9 +202,9 @@ impl ProcessBooks for Open {
             let left = limit.saturating_sub(listing.tasks.len());
             let (listed, verdict) = known.list(memory, &reader, left)?;
             match verdict {
-                Verdict::Gone => gone.push(*group),
+                Verdict::Gone | Verdict::Foreign => gone.push(*group),
                 Verdict::Wrong(reason) => refused.push(group.owner, &reason),
-                Verdict::Right | Verdict::Promising | Verdict::Empty | Verdict::Foreign => {}
+                Verdict::Right | Verdict::Promising | Verdict::Empty => {}
             }
             let Some((group, walked)) = listed else { continue };
             listing.groups.push(group);
