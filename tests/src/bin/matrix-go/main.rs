@@ -4,7 +4,10 @@
 
 mod page;
 
+use leak_agent::report::State;
 use leak_agent_tests::golang::{Flavour, GoProbe, check};
+use leak_agent_tests::wait::until;
+use leak_agent_tests::{Agent, Target};
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
@@ -16,8 +19,17 @@ const VERSIONS: [&str; 8] = [
 /// What came out for one build.
 pub(crate) struct Row {
     pub(crate) probe: GoProbe,
-    /// What is wrong; `None` = every number was exact.
-    pub(crate) wrong: Option<String>,
+    pub(crate) verdict: Verdict,
+}
+
+/// How good the agent's numbers were.
+pub(crate) enum Verdict {
+    /// Every one of them was the truth.
+    Exact,
+    /// It said that it cannot follow this build, and why.
+    Refused(String),
+    /// Anything else.
+    Wrong(String),
 }
 
 fn main() -> ExitCode {
@@ -35,13 +47,14 @@ fn main() -> ExitCode {
             if !wanted(&probe) || (flavour == Flavour::Profile && probe.minor() < 21) {
                 continue;
             }
-            let wrong = check(probe).err();
-            println!(
-                "{version} {}: {}",
-                flavour.name(),
-                wrong.as_deref().unwrap_or("exact")
-            );
-            rows.push(Row { probe, wrong });
+            let verdict = check(probe);
+            let text = match &verdict {
+                Verdict::Exact => "exact".to_owned(),
+                Verdict::Refused(reason) => format!("refused: {reason}"),
+                Verdict::Wrong(reason) => format!("WRONG: {reason}"),
+            };
+            println!("{version} {}: {text}", flavour.name());
+            rows.push(Row { probe, verdict });
         }
     }
     if only.is_empty() {
@@ -50,7 +63,10 @@ fn main() -> ExitCode {
         std::fs::write(&path, page::with_table(&text, &rows)).unwrap();
         println!("written: {}", path.display());
     }
-    let wrong = rows.iter().filter(|row| row.wrong.is_some()).count();
+    let wrong = rows
+        .iter()
+        .filter(|row| matches!(row.verdict, Verdict::Wrong(_)))
+        .count();
     println!("{} passed, {wrong} failed", rows.len() - wrong);
     if wrong > 0 {
         ExitCode::FAILURE
@@ -59,8 +75,25 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything that is checked of a build; the first thing that is wrong.
-fn check(probe: GoProbe) -> Result<(), String> {
+/// Whether the agent refuses the build, else everything that is checked of it; the first thing that is wrong.
+fn check(probe: GoProbe) -> Verdict {
+    let path = probe.path();
+    let agent = Agent::on(&[&path]);
+    let target = Target::start(&path);
+    let state = until("the program is in the report", || {
+        agent.runtime(target.pid(), "go")
+    });
+    if state.state == State::Unsupported {
+        return Verdict::Refused(state.reason.unwrap_or_default());
+    }
+    drop((agent, target));
+    match all(probe) {
+        Ok(()) => Verdict::Exact,
+        Err(reason) => Verdict::Wrong(reason),
+    }
+}
+
+fn all(probe: GoProbe) -> Result<(), String> {
     let checks: [fn(GoProbe); 3] = [
         check::attached_before_start_is_exact,
         check::parked_before_is_exact,

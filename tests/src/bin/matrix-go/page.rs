@@ -1,6 +1,6 @@
 //! The table in docs/GO.md.
 
-use crate::Row;
+use crate::{Row, Verdict};
 use leak_agent_tests::golang::Flavour;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,8 +36,11 @@ fn table(rows: &[Row]) -> String {
         for flavour in Flavour::ALL {
             let cell = match found.get(flavour.name()) {
                 None => "–",
-                Some(row) if row.wrong.is_none() => "exact",
-                Some(_) => "WRONG",
+                Some(row) => match row.verdict {
+                    Verdict::Exact => "exact",
+                    Verdict::Refused(_) => "refused",
+                    Verdict::Wrong(_) => "WRONG",
+                },
             };
             let _ = write!(text, " {cell} |");
         }
