@@ -268,3 +268,88 @@ fn later(now: BootTime, wait: Duration) -> BootTime {
             .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::{FileKey, Place};
+    use crate::source::tokio::{self, books::TokioBooks};
+    use std::sync::mpsc::sync_channel;
+
+    fn hooks() -> Arc<HookPlan> {
+        Arc::new(HookPlan {
+            runtime: tokio::RUNTIME,
+            version: None,
+            points: Vec::new(),
+            sites: Vec::new(),
+            gaps: Vec::new(),
+            evidence: "a test".into(),
+            finish_is_early: false,
+            books: Some(Arc::new(TokioBooks::new(&[], &[], |_| None))),
+            names: None,
+        })
+    }
+
+    fn follow(tgid: u32, hooks: &Arc<HookPlan>) -> Request {
+        let place = Place::Backing(1, 1);
+        let file = FileKey {
+            place,
+            size: 1,
+            mtime: 1,
+        };
+        Request::Follow {
+            process: process(tgid),
+            plan: PlanId(1),
+            attachment: AttachmentKey {
+                file,
+                runtime: tokio::RUNTIME,
+            },
+            hooks: Arc::clone(hooks),
+            urgent: true,
+        }
+    }
+
+    fn process(tgid: u32) -> ProcessKey {
+        ProcessKey {
+            start_boottime: 1,
+            tgid,
+            pad: 0,
+        }
+    }
+
+    /// The books of one process too many are not read, which is said of it; once another one has ended there is room.
+    #[test]
+    fn process_beyond_the_cap_is_told_so_and_others_are_read() {
+        let (inbox, told) = sync_channel(16);
+        let mut reader = Reader {
+            totals: None,
+            every: Duration::from_secs(30),
+            pace: Pace {
+                every: Duration::from_secs(5),
+                share: 100.0,
+            },
+            growth: false,
+            inbox,
+            sessions: BTreeMap::new(),
+            searches: Searches::default(),
+        };
+        let hooks = hooks();
+        let most = u32::try_from(SESSIONS_MAX).unwrap();
+        for tgid in 1..=most {
+            reader.take(follow(tgid, &hooks));
+        }
+        assert!(told.try_recv().is_err(), "there was room for all of these");
+        reader.take(follow(most + 1, &hooks));
+        let Ok(Message::Booked(key, _, facts)) = told.try_recv() else {
+            panic!("nothing is said of the process beyond the cap")
+        };
+        assert_eq!(key, process(most + 1));
+        let doubt = facts.baseline.doubt.unwrap();
+        assert!(doubt.contains(&SESSIONS_MAX.to_string()), "{doubt}");
+        assert_eq!(reader.sessions.len(), SESSIONS_MAX);
+
+        reader.take(Request::Forget { process: process(7) });
+        reader.take(follow(most + 2, &hooks));
+        assert!(told.try_recv().is_err() && reader.sessions.len() == SESSIONS_MAX);
+    }
+}
