@@ -216,3 +216,39 @@ fn compared(agent: &Agent, target: &Target) {
         done.then_some(()).ok_or_else(|| format!("{books:?}"))
     });
 }
+
+/// Closures on the blocking pool are in no list: with some from before the agent the number is not called exact, with those that
+/// began under its eyes it is, and it becomes exact once the old ones have ended.
+#[test]
+fn blocking_tasks_from_before_are_said_and_later_known() {
+    if !privilege::privileged() {
+        return;
+    }
+    let path = probe("154", Profile::Release, false).path();
+    let mut target = Target::start(&path);
+    target.command("park 10");
+    target.command("blocking-park 3");
+    let agent = Agent::start(&["--reconcile", "300ms", "--exe", &path.to_string_lossy()]);
+    until("its lists are read, and the closures are said", || {
+        let found = agent.runtime(target.pid(), "tokio")?;
+        assert!(!found.exact, "{}", describe(&found));
+        let read = found
+            .books
+            .as_ref()
+            .is_some_and(|books| books.agreed_at.is_some());
+        let said = found
+            .reason
+            .as_ref()
+            .is_some_and(|reason| reason.contains("up to 3 blocking"));
+        (read && said).then_some(()).ok_or_else(|| describe(&found))
+    });
+    // As many that begin as end must not hide them.
+    target.command("blocking 500");
+    let _later = agent.next_report();
+    let found = agent.runtime(target.pid(), "tokio").expect("it is followed");
+    assert!(!found.exact, "{}", describe(&found));
+    let truth = target.command("release");
+    until_exact(&agent, target.pid(), "tokio", &truth);
+    let truth = target.command("blocking-park 2");
+    until_exact(&agent, target.pid(), "tokio", &truth);
+}
