@@ -92,6 +92,8 @@ struct Walk {
     wrong: Option<&'static str>,
     /// The list was read to its end.
     whole: bool,
+    /// The first goroutine is the main one; known only of a walk that checks.
+    begins_with_main: bool,
 }
 
 impl Process {
@@ -162,7 +164,7 @@ impl Process {
                     continue;
                 };
                 if check && index == 0 && number == 0 {
-                    self.check_first(&found, &mut walk);
+                    walk.begins_with_main = self.is_main(&found);
                 }
                 if check && found.is_live() {
                     self.check(memory, *at, &found, &mut ids, &mut walk)?;
@@ -205,12 +207,10 @@ impl Process {
         ((statement | function) >> 32 == 0 && statement != 0).then_some((statement << 32) | function)
     }
 
-    /// The first goroutine of the list is the main one, and lives as long as the process.
-    fn check_first(&self, found: &Goroutine, walk: &mut Walk) {
-        let main = self.books.main.wrapping_add(self.bias);
-        if !found.is_live() || found.id != 1 || found.function != main {
-            walk.wrong = walk.wrong.or(Some("a first goroutine that is not the main one"));
-        }
+    /// The first goroutine of a program is the main one, and lives as long as the process. Inside a C program it ends when
+    /// everything is initialised.
+    fn is_main(&self, found: &Goroutine) -> bool {
+        found.is_live() && found.id == 1 && found.function == self.books.main.wrapping_add(self.bias)
     }
 
     fn check(
@@ -272,7 +272,11 @@ impl Process {
                 None if walk.live == 0 => Some("a list without goroutines"),
                 None => {
                     self.for_c = walk.for_c;
-                    return Ok(None);
+                    let agrees = self.find_scheduler(memory)?;
+                    if walk.begins_with_main || agrees {
+                        return Ok(None);
+                    }
+                    Some("a first goroutine that is not the main one, and counters that do not agree with it")
                 }
             };
         }
@@ -292,10 +296,11 @@ impl Process {
         count.saturating_sub(self.for_c)
     }
 
-    /// Finds the scheduler's counters; believed only if they agree with the list.
-    fn find_scheduler(&mut self, memory: &dyn Memory) -> Result<(), BooksError> {
+    /// Finds the scheduler's counters; `true` = they agreed with the list, while both held still.
+    fn find_scheduler(&mut self, memory: &dyn Memory) -> Result<bool, BooksError> {
+        self.scheduler = None;
         let Some(scheduler) = Scheduler::find(memory, &self.books, self.bias)? else {
-            return Ok(());
+            return Ok(false);
         };
         for _ in 0..ATTEMPTS {
             let before = scheduler.read(memory)?;
@@ -305,12 +310,12 @@ impl Process {
                 let agrees = counted.live.checked_sub(walk.for_c) == Some(walk.live);
                 self.scheduler = agrees.then_some(scheduler);
                 self.for_c = walk.for_c;
-                return Ok(());
+                return Ok(agrees);
             }
         }
         // It never kept still: what agrees in its parts is believed, and compared again with every walk.
         self.scheduler = Some(scheduler);
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -336,7 +341,6 @@ impl ProcessBooks for Process {
                 return Ok(found);
             }
             self.believed = true;
-            self.find_scheduler(memory)?;
         }
         found.groups.push(GROUP);
         Ok(found)
