@@ -215,6 +215,13 @@ impl Merge {
         self.ledgers.ledger(false)
     }
 
+    /// Some site was at rest during no walk, or not often enough.
+    #[must_use]
+    pub fn is_restless(&self) -> bool {
+        let rests = |site: &u64, bound: &Bound| self.quiet.contains(site) && bound.agreed();
+        !self.sites.iter().all(|(site, bound)| rests(site, bound))
+    }
+
     /// What follows from all that was taken in.
     #[must_use]
     pub fn finding(&self) -> Finding {

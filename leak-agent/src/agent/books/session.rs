@@ -23,6 +23,9 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Walks in a row; what is not known then, more walks would not tell.
 const WALKS: u32 = 40;
+/// Walks in a row before a sum is believed of sites that are never at rest. One moment's readings all agree on what a thread
+/// that waits for a CPU between its probe and the runtime's counter makes of them; those of several moments do not.
+const SPREAD: u32 = 8;
 /// Before books that could not be found, or did not prove themselves, are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A baseline counts once it was found twice, this long apart: a thread that waits for a CPU between a probe and the
@@ -259,6 +262,9 @@ impl Session {
         let mut finding = self.merge.finding();
         let unlisted = self.facts.baseline.unlisted_doubt.is_none() || finding.unlisted_doubt.is_none();
         if !(finding.is_exact() && unlisted) && self.walks < WALKS {
+            return Ok(false);
+        }
+        if self.walks < SPREAD && self.merge.is_restless() {
             return Ok(false);
         }
         // A runtime that came after the first search is in no walk so far.
