@@ -24,7 +24,7 @@ pub struct AgentConfig {
     pub mode: Mode,
     /// How often the books of a process without probes are read.
     pub watch_interval: Duration,
-    /// The books of one process take at most this share of the time of the thread that reads them, in percent.
+    /// Walks through the tasks of all processes without probes take at most this share of one core, in percent.
     pub books_share: f64,
     /// Whether the agent follows itself, too.
     pub follow_self: bool,
@@ -57,7 +57,7 @@ impl AgentConfig {
     /// How often the books of a process without probes may be read.
     pub const WATCH_INTERVALS: RangeInclusive<Duration> =
         Duration::from_millis(100)..=Duration::from_secs(3600);
-    /// The shares of a thread's time that the books of one process may be given, in percent.
+    /// What [`AgentConfig::books_share`] may be, in percent.
     pub const BOOKS_SHARES: RangeInclusive<f64> = 0.01..=50.0;
 }
 
@@ -71,7 +71,7 @@ impl Default for AgentConfig {
             reconcile: Duration::from_secs(30),
             mode: Mode::Trace,
             watch_interval: Duration::from_secs(5),
-            books_share: 1.0,
+            books_share: 0.5,
             follow_self: false,
             bpf: true,
             ring_bytes: 4 << 20,

@@ -62,7 +62,7 @@ pub(super) struct Often {
     pub(super) reconcile: Duration,
     /// How often those of a process without probes are read.
     pub(super) watch: Duration,
-    /// Walks through the same lists take at most this share of the thread's time, in percent.
+    /// Walks through the lists of all processes without probes take at most this share of the thread's time, in percent.
     pub(super) share: f64,
     /// Whether those that are watched are looked at for growth.
     pub(super) growth: bool,
@@ -95,6 +95,7 @@ pub(super) fn spawn(
                 inbox,
                 sessions: BTreeMap::new(),
                 searches: Searches::default(),
+                walking: Duration::ZERO,
             };
             books.serve(&requests);
         })?;
@@ -109,6 +110,8 @@ struct Reader {
     inbox: SyncSender<Message>,
     sessions: BTreeMap<(ProcessKey, PlanId), Reading>,
     searches: Searches,
+    /// What one walk through the lists of each process that is watched costs.
+    walking: Duration,
 }
 
 /// What is done with the books of one file in one process.
@@ -201,9 +204,11 @@ impl Reader {
             }
             Request::Unfollow { process, plan } => {
                 self.sessions.remove(&(process, plan));
+                self.recount();
             }
             Request::Forget { process } => {
                 self.sessions.retain(|(key, _), _| *key != process);
+                self.recount();
             }
             Request::CompareAll(asked) => {
                 let now = clock::now();
@@ -215,6 +220,15 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// After some are gone.
+    fn recount(&mut self) {
+        let costs = self.sessions.values().map(|reading| match reading {
+            Reading::Watch(watch) => watch.walk_cost(),
+            Reading::Compare(_) => Duration::ZERO,
+        });
+        self.walking = costs.sum();
     }
 
     /// One piece of work; `false` = nobody listens any more.
@@ -233,18 +247,24 @@ impl Reader {
                     return true;
                 }
             },
-            (Some(Reading::Watch(watch)), _) => match watch.step(self.pace, &mut self.searches) {
-                watch::Step::Told(facts) => {
-                    let asked = watch.take_answered();
-                    more.extend(watch.take_growth().map(|how| Message::Grew(plan, how)));
-                    more.extend(asked.into_iter().map(Message::Compared));
-                    Message::Watched(process, plan, facts)
+            (Some(Reading::Watch(watch)), _) => {
+                self.walking = self.walking.saturating_sub(watch.walk_cost());
+                let step = watch.step(self.pace, &mut self.searches, self.walking);
+                self.walking += watch.walk_cost();
+                match step {
+                    watch::Step::Told(facts) => {
+                        let asked = watch.take_answered();
+                        more.extend(watch.take_growth().map(|how| Message::Grew(plan, how)));
+                        more.extend(asked.into_iter().map(Message::Compared));
+                        Message::Watched(process, plan, facts)
+                    }
+                    watch::Step::Over => {
+                        self.sessions.remove(&key);
+                        self.recount();
+                        Message::WatchOver(process, plan)
+                    }
                 }
-                watch::Step::Over => {
-                    self.sessions.remove(&key);
-                    Message::WatchOver(process, plan)
-                }
-            },
+            }
             (Some(Reading::Compare(_)), None) => {
                 self.sessions.remove(&key);
                 return true;
@@ -332,6 +352,7 @@ mod tests {
             inbox,
             sessions: BTreeMap::new(),
             searches: Searches::default(),
+            walking: Duration::ZERO,
         };
         let hooks = hooks();
         let most = u32::try_from(SESSIONS_MAX).unwrap();

@@ -105,9 +105,9 @@ pub(super) struct AgentArgs {
     #[arg(long, global = true, env = "LEAK_AGENT_WATCH_INTERVAL", value_name = "TIME", default_value = "5s",
           value_parser = parse_watch_interval)]
     watch_interval: Duration,
-    /// Walk through the tasks of one process with at most so many percent of a core; then large lists are walked less
-    /// often
-    #[arg(long, global = true, env = "LEAK_AGENT_BOOKS_SHARE", value_name = "PERCENT", default_value = "1",
+    /// Walk through the tasks of all processes without probes with at most so many percent of a core, together; then their
+    /// sites are read less often than their counters
+    #[arg(long, global = true, env = "LEAK_AGENT_BOOKS_SHARE", value_name = "PERCENT", default_value = "0.5",
           hide_short_help = true, value_parser = parse_books_share)]
     books_share: f64,
     /// Use no BPF: count threads from /proc, and tasks from the memory of the processes (--mode watch), as far as that

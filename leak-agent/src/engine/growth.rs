@@ -33,7 +33,7 @@ pub struct Grew {
     pub from: u64,
     /// Least count in the last one.
     pub to: u64,
-    /// Readings from the first window to the last, both of them included.
+    /// Readings per window.
     pub readings: u32,
 }
 
@@ -66,7 +66,7 @@ impl Growth {
                         site: *site,
                         from,
                         to,
-                        readings: length.saturating_mul(WINDOWS),
+                        readings: length,
                     });
                 }
             }
@@ -117,7 +117,7 @@ mod tests {
         let mut growth = Growth::default();
         let grew = (0..24).find_map(|n| growth.take(&BTreeMap::from([(1, 50), (9, 10 * n)])));
         let grew = grew.unwrap();
-        assert_eq!((grew.site, grew.from, grew.to, grew.readings), (9, 0, 180, 24));
+        assert_eq!((grew.site, grew.from, grew.to, grew.readings), (9, 0, 180, 6));
     }
 
     /// One task per minute is too little for short windows, and is found by the long ones.

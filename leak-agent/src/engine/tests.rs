@@ -1,6 +1,6 @@
 //! The engine on made-up events and totals.
 
-use super::snapshot::{FollowState, ProcessSnapshot};
+use super::snapshot::{CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot};
 use super::*;
 use leak_agent_common::key::site;
 
@@ -338,4 +338,105 @@ fn process_that_the_kernel_does_not_count_is_partial() {
     let threads = &snapshot.runtimes[0];
     assert_eq!((threads.state, threads.exact), (FollowState::Partial, false));
     assert_eq!(threads.counts.live(), 2);
+}
+
+/// A plan without probes, watched in a process, at this reading.
+fn watched(unlisted: usize, reading: Option<WatchFacts>) -> RuntimeSnapshot {
+    let mut engine = engine();
+    let facts = PlanFacts {
+        probes: Probes::None,
+        unlisted,
+        ..facts(100)
+    };
+    engine.plan_armed(PLAN, facts);
+    exec(&mut engine, P, 4, 200);
+    engine.follow(P, PLAN);
+    if let Some(reading) = reading {
+        engine.watched(P, PLAN, reading);
+    }
+    // What the kernel counts elsewhere, and could not store, is none of its business.
+    engine.totals(&[(thread(P, 1), counts(1, 0))], 3, BootTime(300));
+    process(&mut engine, P).runtimes.remove(1)
+}
+
+/// A reading that agreed, with 40 tasks at one site and one of the runtime's own.
+fn reading() -> WatchFacts {
+    WatchFacts {
+        as_of: Some(BootTime(250)),
+        sites: BTreeMap::from([(0x1000, 40), (0x2000, 1)]),
+        agreed: true,
+        ..WatchFacts::default()
+    }
+}
+
+/// What was read from memory is alive at that moment and nothing else: no spawns, no ends, no points; exact if it agreed.
+#[test]
+fn watched_process_has_what_was_read_and_its_moment() {
+    let tasks = watched(0, Some(reading()));
+    assert!(tasks.exact && tasks.reason.is_none(), "{:?}", tasks.reason);
+    assert_eq!(tasks.counted_by, Some(CountedBy::Memory));
+    let Counts {
+        baseline,
+        spawned,
+        finished,
+    } = tasks.counts;
+    assert_eq!((baseline, spawned, finished, tasks.points), (40, 0, 0, 0));
+    let watch = tasks.watch.unwrap();
+    assert_eq!((watch.as_of, watch.agreed), (Some(BootTime(250)), true));
+    assert!(tasks.books.is_none() && tasks.probes.is_none());
+}
+
+/// What is not read yet, was in motion, is doubted or is in no list is not exact, and says why.
+#[test]
+fn watched_process_is_not_exact_without_a_reason() {
+    let moving = WatchFacts {
+        agreed: false,
+        ..reading()
+    };
+    let denied = WatchFacts {
+        doubt: Some("not permitted".to_owned()),
+        ..WatchFacts::default()
+    };
+    for (unlisted, reading, live, why) in [
+        (0, None, 0, "not read yet"),
+        (0, Some(moving), 40, "came and went"),
+        (0, Some(denied), 0, "not permitted"),
+        (2, Some(reading()), 40, "2 blocking spawn sites"),
+    ] {
+        let tasks = watched(unlisted, reading);
+        let reason = tasks.reason.unwrap_or_default();
+        assert!(!tasks.exact && reason.contains(why), "{why}: {reason}");
+        assert_eq!(tasks.counts.live(), live, "{why}");
+    }
+}
+
+/// When probes take over, what was read from memory is gone, and the report says since when and why.
+#[test]
+fn process_that_is_traced_after_it_was_watched_has_its_probes_reason() {
+    const TRACED: PlanId = PlanId(9);
+    let mut engine = engine();
+    let unprobed = PlanFacts {
+        probes: Probes::None,
+        ..facts(100)
+    };
+    let probed = PlanFacts {
+        probes: Probes::Attached(Some("it grew".to_owned())),
+        ..facts(150)
+    };
+    engine.plan_armed(PLAN, unprobed);
+    engine.plan_armed(TRACED, probed);
+    exec(&mut engine, P, 4, 120);
+    engine.follow(P, PLAN);
+    engine.watched(P, PLAN, reading());
+    let both = process(&mut engine, P).runtimes.remove(1);
+    assert_eq!((both.counted_by, both.probes), (Some(CountedBy::Memory), None));
+    engine.follow(P, TRACED);
+    engine.unfollow(P, PLAN);
+    let traced = process(&mut engine, P).runtimes.remove(1);
+    assert_eq!((traced.counted_by, traced.watch), (Some(CountedBy::Probes), None));
+    let probes = traced.probes.unwrap();
+    assert_eq!(
+        (probes.since, probes.reason.as_deref()),
+        (BootTime(150), Some("it grew"))
+    );
 }

@@ -27,21 +27,21 @@ use std::time::Duration;
 const AGAIN: Duration = Duration::from_secs(1);
 /// But at least so often.
 const AGAIN_AT_LEAST: Duration = Duration::from_secs(64);
-/// Runtimes that came since the last search are looked for this often, if searches are cheap enough.
-const SEARCH_EVERY: Duration = Duration::from_secs(60);
+/// Runtimes that came since the last search are looked for once in so many readings, if searches are cheap enough.
+const SEARCH_EVERY: u32 = 12;
 /// A process that starts more threads than it ever had may have made a runtime: it is searched this much later.
 const THREADS_SETTLE: Duration = Duration::from_secs(1);
 /// Searches that find nothing and are not put off for those of others: a young process makes its runtime soon.
 const EARLY_SEARCHES: u32 = 5;
-/// Repeated searches of all processes together get one part in so many of what the walks through one get.
-const SEARCH_PART: f64 = 5.0;
+/// Repeated searches of all processes together get one part in so many of what walks get.
+const SEARCH_PART: f64 = 2.5;
 
 /// How often, and how much of the time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// Between two readings of the same books.
     pub(super) every: Duration,
-    /// Walks through the same lists get one part in so many of the time.
+    /// Walks through the lists of all processes together get one part in so many of the time.
     pub(super) share: f64,
 }
 
@@ -69,6 +69,8 @@ pub(super) struct Watch {
     open: Option<Open>,
     due: BootTime,
     walk_due: BootTime,
+    /// What the last walk cost; nothing if there was no need for one at the last reading.
+    walk_cost: Duration,
     failed: u32,
     facts: WatchFacts,
     /// Those who want the next reading at once.
@@ -126,6 +128,7 @@ impl Watch {
             open: None,
             due,
             walk_due: due,
+            walk_cost: Duration::ZERO,
             failed: 0,
             facts: WatchFacts::default(),
             asked: Vec::new(),
@@ -136,6 +139,11 @@ impl Watch {
 
     pub(super) fn due(&self) -> BootTime {
         self.due
+    }
+
+    /// What one more walk would cost, if it goes on like this.
+    pub(super) fn walk_cost(&self) -> Duration {
+        self.walk_cost
     }
 
     /// Somebody wants to know what lives now: it is walked, whenever its turn would be.
@@ -151,7 +159,7 @@ impl Watch {
     }
 
     /// Looks for growth in what was read now.
-    fn look_for_growth(&mut self, every: Duration, now: BootTime) {
+    fn look_for_growth(&mut self, now: BootTime) {
         // A walk that was put off says nothing new.
         if self.facts.as_of.is_none_or(|as_of| as_of < now) {
             return;
@@ -166,12 +174,9 @@ impl Watch {
         self.growth = None;
         let site = self.hooks.sites.iter().find(|site| site.number == grew.site);
         let name = site.map_or_else(|| format!("site {:#x}", grew.site), |site| site.info.name.clone());
-        let within = every.saturating_mul(grew.readings);
         self.grew = Some(format!(
-            "the tasks of {name} grew from {} to {} within {:.0} s",
-            grew.from,
-            grew.to,
-            within.as_secs_f64()
+            "the tasks of {name} grew from {} to {}, in each of the last windows of {} readings",
+            grew.from, grew.to, grew.readings
         ));
     }
 
@@ -181,14 +186,14 @@ impl Watch {
     }
 
     /// Reads once: some microseconds if nothing happened since the last time, a walk through the lists if something did, a
-    /// search of the memory at first and then rarely.
-    pub(super) fn step(&mut self, pace: Pace, searches: &mut Searches) -> Step {
+    /// search of the memory at first and then rarely. `others`: what a walk through the lists of each other process costs.
+    pub(super) fn step(&mut self, pace: Pace, searches: &mut Searches, others: Duration) -> Step {
         let begin = clock::now();
-        match self.read(pace, searches, begin) {
+        match self.read(pace, searches, others, begin) {
             Ok(()) => {
                 self.failed = 0;
                 self.facts.doubt = self.doubt();
-                self.look_for_growth(pace.every, begin);
+                self.look_for_growth(begin);
                 self.due = later(begin, pace.every);
             }
             Err(Trouble::Gone) if self.open.is_none() => return Step::Over,
@@ -211,10 +216,16 @@ impl Watch {
         Step::Told(Box::new(self.facts.clone()))
     }
 
-    fn read(&mut self, pace: Pace, searches: &mut Searches, now: BootTime) -> Result<(), Trouble> {
+    fn read(
+        &mut self,
+        pace: Pace,
+        searches: &mut Searches,
+        others: Duration,
+        now: BootTime,
+    ) -> Result<(), Trouble> {
         match &mut self.open {
             None => {
-                self.open = Some(self.open_memory()?);
+                self.open = Some(self.open_memory(pace.every)?);
                 self.walk_due = now;
                 self.facts.searches += 1;
                 self.facts.searched_at = Some(now);
@@ -227,7 +238,7 @@ impl Watch {
                     searches.took(clock::now().since(now), pace.share, now);
                     self.facts.searches += 1;
                     self.facts.searched_at = Some(now);
-                    open.plan_search(now);
+                    open.plan_search(pace.every, now);
                 }
             }
         }
@@ -245,6 +256,7 @@ impl Watch {
         let begin = clock::now();
         let before = open.books.counters(&open.memory)?;
         if open.still_holds(&before) {
+            self.walk_cost = Duration::ZERO;
             self.facts.as_of = Some(begin);
             take_counters(&mut self.facts, &before, before.len(), begin);
             return Ok(());
@@ -257,7 +269,9 @@ impl Watch {
         let listing = open.books.list(&open.memory, 0)?;
         let after = open.books.counters(&open.memory)?;
         let end = clock::now();
-        self.walk_due = later(end, end.since(begin).mul_f64(pace.share));
+        self.walk_cost = end.since(begin);
+        // A round through all processes takes its share, so that nobody's turn comes at the cost of others.
+        self.walk_due = later(begin, (others + self.walk_cost).mul_f64(pace.share));
         take_walk(&mut self.facts, &listing, begin);
         take_counters(&mut self.facts, &after, listing.groups.len(), end);
         open.took_walk(&listing, &before, &after, self.facts.agreed);
@@ -265,7 +279,7 @@ impl Watch {
     }
 
     /// Opens the memory, and looks for the books.
-    fn open_memory(&self) -> Result<Open, Trouble> {
+    fn open_memory(&self, every: Duration) -> Result<Open, Trouble> {
         let memory = RemoteMemory::open(&ProcessId::of(&self.process))?;
         let (Some(books), Some(point)) = (&self.hooks.books, self.hooks.points.first()) else {
             return Err(Trouble::Told("the runtime's books are not known".to_owned()));
@@ -286,7 +300,7 @@ impl Watch {
         };
         open.note_threads(now)?;
         open.search()?;
-        open.plan_search(now);
+        open.plan_search(every, now);
         Ok(open)
     }
 
@@ -313,15 +327,14 @@ impl Open {
         Ok(())
     }
 
-    fn plan_search(&mut self, now: BootTime) {
+    fn plan_search(&mut self, every: Duration, now: BootTime) {
+        let every = every.saturating_mul(SEARCH_EVERY);
         let wait = if self.found.groups.is_empty() {
             self.empty += 1;
-            AGAIN
-                .saturating_mul(1 << self.empty.clamp(1, 16) >> 1)
-                .min(SEARCH_EVERY)
+            AGAIN.saturating_mul(1 << self.empty.clamp(1, 16) >> 1).min(every)
         } else {
             self.empty = 0;
-            SEARCH_EVERY
+            every
         };
         self.search_due = later(now, wait);
     }
