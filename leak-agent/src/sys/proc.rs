@@ -300,6 +300,36 @@ impl ProcDir {
         numbered(&fd, max, "task", self.pid)
     }
 
+    /// Whether one of its threads may be in the middle of something: it runs, waits for a CPU, a page or a disk, or is stopped.
+    /// A thread that sleeps waits for somebody. About 10 µs per thread; of more than `max` threads one is taken to be.
+    ///
+    /// # Errors
+    ///
+    /// Not permitted.
+    pub fn is_active(&self, max: usize) -> Result<bool, ProcError> {
+        let threads = self.thread_ids(max.saturating_add(1))?;
+        if threads.len() > max {
+            return Ok(true);
+        }
+        for tid in threads {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&self.fd, format!("task/{tid}/stat"), flags, Mode::empty());
+            let Some(file) = present(file, "stat of a thread", self.pid)? else {
+                continue;
+            };
+            let mut text = Vec::with_capacity(512);
+            let read = errno(File::from(file).take(TEXT_MAX).read_to_end(&mut text));
+            if present(read, "stat of a thread", self.pid)?.is_none() {
+                continue;
+            }
+            let asleep = Stat::parse(&text).is_some_and(|stat| matches!(stat.state, b'S' | b'Z' | b'X'));
+            if !asleep {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// How many threads it has, as the number of links of its folder of threads tells it (fs/proc/base.c,
     /// `proc_task_getattr`): one system call, however many there are. `None` = gone.
     ///
@@ -432,6 +462,26 @@ mod tests {
         assert_eq!(dir.mappings(|_| {}).unwrap(), None);
         assert!(dir.thread_ids(9).unwrap().is_empty());
         assert!(ProcDir::open(u32::MAX).unwrap().is_none());
+    }
+
+    /// A program that sleeps is not active, one that computes or is stopped is.
+    #[test]
+    fn program_that_computes_is_active_and_one_that_sleeps_is_not() {
+        let settled = |program: &str, argument: &str, want: bool| {
+            let mut child = std::process::Command::new(program).arg(argument).spawn().unwrap();
+            let dir = ProcDir::open(child.id()).unwrap().unwrap();
+            let same = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                dir.is_active(9).unwrap() == want
+            });
+            assert!(dir.is_active(0).unwrap(), "more threads than are looked at");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!dir.is_active(9).unwrap(), "gone");
+            same
+        };
+        assert!(settled("sleep", "100", false));
+        assert!(settled("sha1sum", "/dev/zero", true));
     }
 
     /// The ticks of a key are those that `/proc` shows: cut, not rounded.

@@ -31,6 +31,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A baseline counts once it was found twice, this long apart: a thread that waits for a CPU between a probe and the
 /// runtime's counter misleads all readings until it has its turn.
 const TWICE: Duration = Duration::from_millis(400);
+/// While some thread of the process is in the middle of something each time, it must be found as often as this: under load such
+/// a thread may not have had its turn in between, or may have been put off at the same place again.
+const OFTEN: u32 = 5;
+/// Threads of a process that are looked at to see whether all sleep.
+const THREADS: usize = 4096;
 /// Searches in a row that may find runtimes that the one before did not find.
 const SEARCHES: u32 = 4;
 /// Reading the same books takes at most this share of the thread's time: one part in so many.
@@ -60,7 +65,7 @@ pub(super) struct Session {
     /// Time spent on the present attempt.
     spent: Duration,
     /// What came out the last time, if it was not what is said already.
-    once: Option<Finding>,
+    once: Option<Once>,
     /// What the runtimes counted when the books last agreed.
     ledger: Option<Ledger>,
     /// Runtimes whose lists were in the last walk.
@@ -77,6 +82,14 @@ pub(super) struct Session {
     /// Those who asked while an attempt was under way: it may have read what they want to be read anew.
     asked_since: Vec<Asked>,
     answered: Vec<Asked>,
+}
+
+/// What came out, and what speaks for it.
+struct Once {
+    finding: Finding,
+    times: u32,
+    /// Once all threads of the process slept when it was read.
+    at_rest: bool,
 }
 
 struct Open {
@@ -484,7 +497,13 @@ impl Session {
                 let doubt = "read once, and about to be read again".to_owned();
                 self.facts.guess(&finding, doubt);
             }
-            self.once = Some(finding);
+            self.once = Some(Once {
+                finding,
+                times: 1,
+                at_rest: self.is_at_rest(),
+            });
+        } else if self.is_too_early(&finding) {
+            // It is read again, after a pause.
         } else {
             let before = self.ledger.take();
             let before = before.filter(|before| before.can_be_compared(finding.ledger.as_ref()));
@@ -507,7 +526,26 @@ impl Session {
         let said = self.facts.agreed_at.is_some()
             && self.facts.agrees_with(found)
             && !self.is_new(found.ledger.as_ref());
-        !said && !self.once.as_ref().is_some_and(|once| once.says_the_same(found))
+        let again = |once: &Once| once.finding.says_the_same(found);
+        !said && !self.once.as_ref().is_some_and(again)
+    }
+
+    /// What came out again might be misled in the same way as before.
+    fn is_too_early(&mut self, found: &Finding) -> bool {
+        let rests = self.is_at_rest();
+        let once = self.once.as_mut();
+        once.filter(|once| once.finding.says_the_same(found))
+            .is_some_and(|once| {
+                once.times += 1;
+                once.at_rest |= rests;
+                !once.at_rest && once.times < OFTEN
+            })
+    }
+
+    /// All threads of the process sleep: none is between a probe and a list.
+    fn is_at_rest(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| matches!(open.memory.directory().is_active(THREADS), Ok(false)))
     }
 
     /// Whether the same runtimes count something else than when the books last agreed.
