@@ -20,16 +20,19 @@ fn probe(tokio: &'static str, profile: Profile, stripped: bool) -> TokioProbe {
 
 /// A program at rest, with tasks on two runtimes and on `LocalSet`s, and then everything ends under our eyes.
 fn parked_before_is_exact(probe: TokioProbe) {
-    if !privilege::privileged() {
-        return;
+    if privilege::privileged() {
+        exact_from_the_attach_on(&probe.path());
     }
-    let path = probe.path();
-    let mut target = Target::start(&path);
+}
+
+fn exact_from_the_attach_on(path: &Path) -> Option<String> {
+    let mut target = Target::start(path);
     target.command("all 20");
     let truth = target.command("park 300");
-    let agent = Agent::on(&[&path]);
+    let agent = Agent::on(&[path]);
     let found = until_exact(&agent, target.pid(), "tokio", &truth);
     assert_eq!(found.baseline, truth.live, "{}", describe(&found));
+    let version = found.version.clone();
     for command in ["all 10", "storm 20000", "release", "local-drop", "runtimes-drop"] {
         let truth = target.command(command);
         let found = until_exact(&agent, target.pid(), "tokio", &truth);
@@ -40,6 +43,34 @@ fn parked_before_is_exact(probe: TokioProbe) {
             describe(&found)
         );
     }
+    version
+}
+
+/// A tokio and a compiler newer than any that is known: what their books look like is tried, and the self-check decides.
+#[test]
+fn versions_newer_than_any_known_are_exact_if_they_prove_themselves() {
+    if !privilege::privileged() {
+        return;
+    }
+    let mut program = std::fs::read(programs::tokio_probe()).unwrap();
+    for (known, newer) in [
+        ("tokio-1.54.", "tokio-1.99."),
+        ("rustc version 1.", "rustc version 9."),
+    ] {
+        let places: Vec<usize> = memchr::memmem::find_iter(&program, known).collect();
+        assert_ne!(places, [] as [usize; 0], "{known} is not in it");
+        for at in places {
+            program[at..at + known.len()].copy_from_slice(newer.as_bytes());
+        }
+    }
+    let folder = programs::scratch("newer");
+    let (text, path) = (folder.join("bytes"), folder.join("probe"));
+    std::fs::write(&text, program).unwrap();
+    programs::copy(&text, &path);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).unwrap();
+    let version = exact_from_the_attach_on(&path);
+    assert!(version.is_some_and(|version| version.starts_with("1.99.")));
 }
 
 /// Tasks that had ended before we came.
