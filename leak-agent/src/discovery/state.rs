@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Something that was put off is tried again after this time.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
-/// How many looks may be on their way; each answer may hold descriptors ([`look::OPENED_MAX`]).
+/// How many looks may be on their way; each answer may hold descriptors ([`super::look::OPENED_MAX`]).
 const LOOKS_IN_FLIGHT: usize = 16;
 /// How many inspections may be on their way.
 const INSPECTIONS_IN_FLIGHT: usize = 8;
