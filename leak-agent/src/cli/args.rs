@@ -7,7 +7,7 @@ use leak_agent_common::settings::{STACK_CAP, STACK_PIECE};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const ABOUT: &str = "Finds thread and task leaks from outside: exact live counts of OS threads and tokio tasks per \
+const ABOUT: &str = "Finds thread and task leaks from outside: exact live counts of OS threads, tokio tasks and goroutines per \
 spawn site, in unmodified processes";
 
 const AFTER: &str = "\
