@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: builds the agent and the measurements, optimised, and runs them.
 
-use crate::command;
+use crate::{command, workspace};
 use anyhow::Result;
 
 /// Which measurements.
@@ -31,6 +31,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
                 "bench",
                 "--",
             ])
-            .args(&options.names),
+            .args(&options.names)
+            // Else the newest agent would be measured, which may be an unoptimised one.
+            .env("LEAK_AGENT", workspace::target("release").join("leak-agent")),
     )
 }
