@@ -1,6 +1,7 @@
 //! The thread that reads the runtimes' own books in the memory of processes: for what was alive before the probes, and
 //! later, again and again, for whether our counts still agree.
 
+mod open;
 mod session;
 mod watch;
 

@@ -1,17 +1,16 @@
 //! One file in one process: its books, read piece by piece, and what follows from them.
 
 use super::later;
+use super::open::{find_books, open_books};
 use crate::agent::reconcile::Asked;
 use crate::bpf::maps::Totals;
-use crate::discovery::{FileKey, bias};
+use crate::discovery::FileKey;
 use crate::engine::merge::{AGREEMENTS, Finding, Keeps, Ledger, Merge, SiteCounts};
 use crate::engine::{BookFacts, Retained};
-use crate::source::books::{BooksError, Budget, Found, Group, GroupKind};
+use crate::source::books::{BooksError, Found, Group, GroupKind};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
 use crate::sys::memory::{MemoryError, RemoteMemory};
-use crate::sys::present::PrivateMemory;
-use crate::sys::proc::ProcessId;
 use crate::types::{BootTime, PlanId, ProcessKey};
 use leak_agent_common::key::SiteKey;
 use std::collections::{BTreeSet, HashMap};
@@ -326,14 +325,7 @@ impl Session {
 
     /// Opens the memory and looks for the books, anew.
     fn search(&mut self, totals: &Totals) -> Result<(), Trouble> {
-        let memory = RemoteMemory::open(&ProcessId::of(&self.process))?;
-        let (Some(books), Some(point)) = (&self.hooks.books, self.hooks.points.first()) else {
-            return Err(Trouble::Told("the runtime's books are not known".to_owned()));
-        };
-        let bias = bias(memory.directory(), &self.file, point)
-            .map_err(|error| Trouble::Told(error.to_string()))?
-            .ok_or_else(|| Trouble::Told("the file is not found in the process's memory".to_owned()))?;
-        let books = books.open(bias);
+        let (memory, books) = open_books(&self.process, &self.hooks, &self.file)?;
         self.open = Some(Open {
             memory,
             books,
@@ -357,13 +349,8 @@ impl Session {
             return Ok(Found::default());
         };
         self.facts.readings.searches += 1;
-        let ranges = if open.books.searches() {
-            PrivateMemory::of(&open.memory)?.ranges
-        } else {
-            Vec::new()
-        };
         let begin = clock::now();
-        let found = open.books.find(&open.memory, &ranges, &[], &Budget::default())?;
+        let found = find_books(&open.memory, &mut *open.books)?;
         let end = clock::now();
         self.facts.retained = found.retained.complete.then(|| Retained {
             count: found.retained.count,

@@ -7,17 +7,16 @@
 //! ```
 
 use super::later;
+use super::open::{find_books, open_books};
 use super::session::Trouble;
 use crate::agent::reconcile::Asked;
-use crate::discovery::{FileKey, bias};
+use crate::discovery::FileKey;
 use crate::engine::growth::Growth;
 use crate::engine::{Counted, WatchFacts};
-use crate::source::books::{Budget, Counters, Found, Group, Listing};
+use crate::source::books::{Counters, Found, Group, Listing};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
 use crate::sys::memory::RemoteMemory;
-use crate::sys::present::PrivateMemory;
-use crate::sys::proc::ProcessId;
 use crate::types::{BootTime, PlanId, ProcessKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -280,14 +279,7 @@ impl Watch {
 
     /// Opens the memory, and looks for the books.
     fn open_memory(&self, every: Duration) -> Result<Open, Trouble> {
-        let memory = RemoteMemory::open(&ProcessId::of(&self.process))?;
-        let (Some(books), Some(point)) = (&self.hooks.books, self.hooks.points.first()) else {
-            return Err(Trouble::Told("the runtime's books are not known".to_owned()));
-        };
-        let bias = bias(memory.directory(), &self.file, point)
-            .map_err(|error| Trouble::Told(error.to_string()))?
-            .ok_or_else(|| Trouble::Told("the file is not found in the process's memory".to_owned()))?;
-        let books = books.open(bias);
+        let (memory, books) = open_books(&self.process, &self.hooks, &self.file)?;
         let now = clock::now();
         let mut open = Open {
             memory,
@@ -317,12 +309,7 @@ impl Watch {
 impl Open {
     /// Looks through all of the process's private memory, in addition to what is known.
     fn search(&mut self) -> Result<(), Trouble> {
-        let ranges = if self.books.searches() {
-            PrivateMemory::of(&self.memory)?.ranges
-        } else {
-            Vec::new()
-        };
-        self.found = self.books.find(&self.memory, &ranges, &[], &Budget::default())?;
+        self.found = find_books(&self.memory, &mut *self.books)?;
         self.walked = None;
         Ok(())
     }

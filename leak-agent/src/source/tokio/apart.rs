@@ -6,7 +6,7 @@
 //! register that the call preserves. Only if every call in the file can be hooked so does one hook the calls.
 
 use super::code::{Budget, Flow, Listing, direct_target};
-use super::finish::{Exit, FinishPoint, FinishSite, Search, exits};
+use super::finish::{FinishPoint, FinishSite, Search, exits};
 use super::owner::Owners;
 use super::snap::{Calls, Probing, Snapper, callee_saved};
 use super::vtable::TaskVtable;
@@ -197,31 +197,18 @@ fn is_copy_to_rdi(instruction: &Instruction) -> bool {
 fn always_finishes(snapper: &Snapper<'_>) -> bool {
     let exits = exits(snapper.listing);
     let walls: BTreeSet<usize> = exits.iter().map(|exit| exit.at).collect();
-    let Some(before) = reachable(snapper, &[0], &walls) else {
-        return false;
-    };
     let starts: Vec<usize> = walls.iter().copied().collect();
-    let again = |exit: &Exit, behind: &BTreeSet<usize>| behind.contains(&exit.jump);
-    match reachable_to_the_end(snapper, &starts) {
-        Some(behind) => {
-            exits.iter().all(|exit| before.contains(&exit.jump))
-                && !exits.iter().any(|exit| again(exit, &behind))
-        }
-        None => false,
-    }
+    let before = walk(snapper, &[0], &walls, false);
+    let behind = walk(snapper, &starts, &BTreeSet::new(), true);
+    before.zip(behind).is_some_and(|(before, behind)| {
+        exits
+            .iter()
+            .all(|exit| before.contains(&exit.jump) && !behind.contains(&exit.jump))
+    })
 }
 
-/// What can be reached from these instructions without a step onto one of the walls; `None` if the function can be
-/// left on such a way.
-fn reachable(snapper: &Snapper<'_>, starts: &[usize], walls: &BTreeSet<usize>) -> Option<BTreeSet<usize>> {
-    walk(snapper, starts, walls, false)
-}
-
-/// What can be reached from these instructions; `None` if control goes where it is not seen.
-fn reachable_to_the_end(snapper: &Snapper<'_>, starts: &[usize]) -> Option<BTreeSet<usize>> {
-    walk(snapper, starts, &BTreeSet::new(), true)
-}
-
+/// What can be reached from these instructions without a step onto one of the walls; `None` if the function can be left on
+/// such a way otherwise than by a return, if that is allowed, or control goes where it is not seen.
 fn walk(
     snapper: &Snapper<'_>,
     starts: &[usize],
