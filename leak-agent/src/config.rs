@@ -1,10 +1,15 @@
 //! What the operator wants: plain values, checked, with their defaults. Where they come from (flags,
 //! environment) is the command line's business.
 
+pub mod policy;
+
+pub use policy::{FileConfig, Policy};
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What to follow and how.
@@ -47,6 +52,8 @@ pub struct AgentConfig {
     pub stats: bool,
     /// One of so many spawns and finishes is streamed to user space; `None` = no stream.
     pub stream_every: Option<u32>,
+    /// How leaks are told from load, and whose they are.
+    pub policy: Arc<Policy>,
 }
 
 impl AgentConfig {
@@ -82,6 +89,7 @@ impl Default for AgentConfig {
             stack_bytes: 16 * 1024,
             stats: false,
             stream_every: None,
+            policy: Arc::default(),
         }
     }
 }
@@ -252,6 +260,33 @@ pub enum ConfigError {
     Duration {
         /// What was given.
         text: String,
+    },
+    /// A configuration file cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A configuration file is not accepted.
+    #[error("{path}", path = path.display())]
+    InFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Box<ConfigError>,
+    },
+    /// A configuration file is no TOML, or has a key that nobody knows.
+    #[error("{0}")]
+    Toml(String),
+    /// A value of a configuration file cannot be meant.
+    #[error("{key}: {reason}")]
+    Refused {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Not a size.
     #[error("{text:?} is no size: write a number and KiB or MiB, like 4MiB")]

@@ -1,13 +1,14 @@
 //! leak-agent: thread and task leaks, seen from outside.
 //!
 //! Lower levels never import higher ones (docs/ARCHITECTURE.md; a test checks it):
-//! `types`, `event` < `config`, `sys`, `elf` < `source`, `stack` < `bpf`, `discovery`, `engine` < `report`
+//! `types`, `event` < `config`, `sys`, `elf` < `source`, `stack` < `bpf`, `discovery`, `engine`, `detect` < `report`
 //! < `output` < `agent` < `cli`.
 
 pub mod agent;
 pub mod bpf;
 pub mod cli;
 pub mod config;
+pub mod detect;
 pub mod discovery;
 pub mod elf;
 pub mod engine;

@@ -17,6 +17,7 @@ mod probeless;
 use super::attachments::{self, Request};
 use super::books::{self, Often};
 use super::handle::{AgentHandle, StartError, Stop};
+use super::judge::Judge;
 use super::message::{Message, Resolution};
 use super::names;
 use super::pace::Pace;
@@ -27,6 +28,7 @@ use super::watched::{Watched, Way};
 use crate::bpf::error::chain;
 use crate::bpf::{Hook, Kernel, Limits};
 use crate::config::{AgentConfig, Mode};
+use crate::detect::Judgement;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
 use crate::engine::{Engine, KernelRuntime, Snapshot, Uncounted};
 use crate::event::Event;
@@ -134,7 +136,9 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         evidence: "kernel tracepoints",
         reserved: source::thread::reserved,
     };
+    let judge = Judge::start(&config.policy).map_err(StartError::Thread)?;
     let mut follower = Follower {
+        judge,
         engine: Engine::new(threads_runtime, config.max_processes as usize),
         config,
         started,
@@ -161,10 +165,11 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         ring_counts,
     };
     let reconciler = Reconciler::new(Some(follower.books.clone()));
-    let first = follower.report(&Snapshot {
+    let nothing = Snapshot {
         at: started,
         ..Snapshot::default()
-    });
+    };
+    let first = follower.report(&nothing, &Judgement::default());
     let handle = AgentHandle::spawn(first, move |reports, until| {
         follower.run(&messages, reports, until);
         stop.store(true, Ordering::Relaxed);
@@ -181,6 +186,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
 
 /// The state of the loop.
 struct Follower {
+    judge: Judge,
     config: AgentConfig,
     started: BootTime,
     kernel: Kernel,
@@ -216,7 +222,8 @@ impl Follower {
             let now = clock::now();
             if now >= due {
                 let snapshot = self.tick(now);
-                reports.send_replace(Arc::new(self.report(&snapshot)));
+                let judgement = self.judge.judge(&snapshot, self.lost_counts);
+                reports.send_replace(Arc::new(self.report(&snapshot, &judgement)));
                 let done = clock::now();
                 self.pace.tick(now, done);
                 due = BootTime(done.0 + self.interval());
@@ -538,7 +545,7 @@ impl Follower {
         }
     }
 
-    fn report(&self, snapshot: &Snapshot) -> Report {
-        Report::build(snapshot, &self.facts(snapshot))
+    fn report(&self, snapshot: &Snapshot, judgement: &Judgement) -> Report {
+        Report::build(snapshot, judgement, &self.facts(snapshot))
     }
 }

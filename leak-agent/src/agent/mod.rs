@@ -4,6 +4,8 @@ mod attachments;
 mod books;
 mod follow;
 mod handle;
+mod judge;
+mod limits;
 mod message;
 mod names;
 mod pace;

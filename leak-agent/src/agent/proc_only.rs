@@ -5,8 +5,10 @@
 mod tasks;
 
 use super::handle::{AgentHandle, StartError};
+use super::judge::Judge;
 use super::self_usage::SelfUsage;
 use crate::config::AgentConfig;
+use crate::detect::Judgement;
 use crate::engine::snapshot::{
     CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
 };
@@ -39,6 +41,7 @@ pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, 
     proc::process_ids().map_err(StartError::Proc)?;
     let tasks = Tasks::start(&config).map_err(StartError::Thread)?;
     let reconciler = tasks.reconciler();
+    let mut judge = Judge::start(&config.policy).map_err(StartError::Thread)?;
     let mut producer = ProcOnly {
         started: clock::now(),
         config,
@@ -54,13 +57,18 @@ pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, 
         at: producer.started,
         ..Snapshot::default()
     };
-    let first = Report::build(&nothing, &producer.facts(Readiness::default()));
+    let first = Report::build(
+        &nothing,
+        &Judgement::default(),
+        &producer.facts(Readiness::default()),
+    );
     let handle = AgentHandle::spawn(first, move |reports, stop| {
         loop {
             let before = clock::now();
             if let Some(snapshot) = producer.scan() {
                 let ready = producer.readiness();
-                let report = Report::build(&snapshot, &producer.facts(ready));
+                let judgement = judge.judge(&snapshot, 0);
+                let report = Report::build(&snapshot, &judgement, &producer.facts(ready));
                 reports.send_replace(Arc::new(report));
             }
             let until = later(before, producer.interval()).max(later(clock::now(), LEAST_PAUSE));

@@ -1,10 +1,13 @@
 //! Flags, their help and their twins in the environment.
 
-use crate::config::{AgentConfig, ConfigError, ExeFilter, HttpConfig, Mode, parse_duration, parse_size};
+use crate::config::{
+    AgentConfig, ConfigError, ExeFilter, FileConfig, HttpConfig, Mode, parse_duration, parse_size,
+};
 use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use leak_agent_common::settings::{STACK_CAP, STACK_PIECE};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const ABOUT: &str = "Finds thread and task leaks from outside: exact live counts of OS threads, tokio tasks and goroutines per \
@@ -44,6 +47,12 @@ pub(super) enum Command {
     Report(ReportArgs),
     /// Show what lives, continuously
     Top(TopArgs),
+    /// Check a configuration file, or print one with all defaults
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -70,6 +79,17 @@ pub(super) enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Say what is wrong with a configuration file
+    Check {
+        /// The file; without it, that of --config
+        file: Option<std::path::PathBuf>,
+    },
+    /// Print a configuration file with every key at its default
+    Example,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Document {
     /// docs/METRICS.md
@@ -82,6 +102,15 @@ pub(super) enum Document {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Following")]
 pub(super) struct AgentArgs {
+    /// Read thresholds, labels, suppressions and exceptions of the detectors from this file (TOML); `leak-agent config
+    /// example` prints one with all defaults
+    #[arg(
+        long = "config",
+        global = true,
+        env = "LEAK_AGENT_CONFIG",
+        value_name = "FILE"
+    )]
+    config_file: Option<std::path::PathBuf>,
     /// Read counts and make a report this often (like 500ms, 5s)
     #[arg(long, global = true, env = "LEAK_AGENT_INTERVAL", value_name = "TIME", default_value = "1s",
           value_parser = parse_interval)]
@@ -327,11 +356,16 @@ pub(super) struct TopArgs {
 }
 
 impl AgentArgs {
+    /// The configuration file, if one is named.
+    pub(super) fn config_file(&self) -> Option<&std::path::Path> {
+        self.config_file.as_deref()
+    }
+
     /// The agent's configuration.
     ///
     /// # Errors
     ///
-    /// A pattern that is no glob.
+    /// A pattern that is no glob, or what is wrong with the configuration file.
     pub(super) fn config(&self, filter: &FilterArgs) -> Result<AgentConfig, ConfigError> {
         Ok(AgentConfig {
             pids: filter.pids.clone(),
@@ -361,6 +395,10 @@ impl AgentArgs {
             stack_bytes: self.stack_bytes,
             stats: self.stats,
             stream_every: self.stream_every,
+            policy: match &self.config_file {
+                Some(path) => Arc::new(FileConfig::read(path)?.policy),
+                None => Arc::default(),
+            },
         })
     }
 }

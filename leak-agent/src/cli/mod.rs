@@ -3,6 +3,7 @@
 
 mod args;
 mod bpf_check;
+mod config;
 mod documents;
 mod environment;
 mod error;
@@ -50,6 +51,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Run(args) => run::run(&cli.agent, &args),
         Command::Report(args) => report::run(&cli.agent, &args),
         Command::Top(args) => top::run(&cli.agent, &args, &logs),
+        Command::Config { what } => config::run(&cli.agent, &what),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { subcommand } => documents::man(subcommand.as_deref()),
         Command::BpfCheck { object } => bpf_check::run(object.as_deref()),

@@ -1,5 +1,6 @@
 //! Plain text tables: for `report`, and for `top` where there is no terminal.
 
+use super::findings;
 use super::known;
 use super::text::{columns, fit, visible};
 use super::tui::model::Row;
@@ -81,20 +82,23 @@ pub struct ReportStyle {
 /// ```text
 /// leak-agent 0.1.0, bpf, ready: 1 process, 52 tasks
 ///
-/// PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     PATH
-/// 100  svc   thread      4        4         1         1  followed  /opt/svc/bin/svc
-/// 100  svc   tokio      48       60        12         0  followed  /opt/svc/bin/svc
+/// leak  P1 red  svc (100), tokio: 412 tasks of app::serve (src/app.rs:2) have been spawned since 14:02 UTC and never ended: …
+///
+/// PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     VERDICT  PATH
+/// 100  svc   thread      4        4         1         1  followed  healthy  /opt/svc/bin/svc
+/// 100  svc   tokio      48       60        12         0  followed  leak     /opt/svc/bin/svc
 ///
 /// svc (100), tokio 1.47.1
 ///   points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version
 ///   books agreed 3.1 s ago (12 comparisons)
-///   LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
-///     40       50        10         0  async  app::serve  src/app.rs:2
+///   LIVE  SPAWNED  FINISHED  BASELINE  VERDICT  KIND   SITE
+///     40       50        10         0  leak     async  app::serve  src/app.rs:2
 /// ```
 #[must_use]
 pub fn report(report: &Report, style: ReportStyle) -> String {
     let mut out = String::new();
     agent_lines(&mut out, report, style.width);
+    findings::lines(&mut out, report, style.width);
     let mut table = Table::new(&[
         ">PID",
         "NAME",
@@ -104,6 +108,7 @@ pub fn report(report: &Report, style: ReportStyle) -> String {
         ">FINISHED",
         ">BASELINE",
         "STATE",
+        "VERDICT",
         "PATH",
     ]);
     for process in &report.processes {
@@ -127,15 +132,16 @@ pub fn report(report: &Report, style: ReportStyle) -> String {
 ///
 /// ```text
 /// leak-agent 0.1.0, bpf, ready: 1 process, 52 tasks
-/// PID  NAME  RUNTIME  LIVE  +/S   -/S  GROWTH  STATE
-/// 100  svc   tokio      48  12.0  3.0     +20  followed
+/// PID  NAME  RUNTIME  LIVE  +/S   -/S  GROWTH  STATE     VERDICT
+/// 100  svc   tokio      48  12.0  3.0     +20  followed  leak
 /// ```
 #[must_use]
 pub fn top(report: &Report, rows: &[&Row], width: usize) -> String {
     let mut out = String::new();
     agent_lines(&mut out, report, width);
+    findings::lines(&mut out, report, width);
     let mut table = Table::new(&[
-        ">PID", "NAME", "RUNTIME", ">LIVE", ">+/S", ">-/S", ">GROWTH", "STATE",
+        ">PID", "NAME", "RUNTIME", ">LIVE", ">+/S", ">-/S", ">GROWTH", "STATE", "VERDICT",
     ]);
     for row in rows {
         table.push(vec![
@@ -147,6 +153,7 @@ pub fn top(report: &Report, rows: &[&Row], width: usize) -> String {
             rate(row.finished_rate),
             format!("{:+}", row.growth),
             state(row.alive, row.state, row.counted_by).to_owned(),
+            findings::verdict(row.alive, row.verdict).to_owned(),
         ]);
     }
     table.write(&mut out, 0, width);
@@ -257,6 +264,7 @@ fn runtime_cells(process: &Process, runtime: &Runtime) -> Vec<String> {
         number(runtime.finished),
         number(runtime.baseline),
         state(process.alive, runtime.state, runtime.counted_by).to_owned(),
+        findings::verdict(process.alive, runtime.verdict).to_owned(),
         visible(process.exe.as_deref().unwrap_or("?")).into_owned(),
     ]
 }
@@ -303,13 +311,22 @@ fn sites(out: &mut String, taken_at: f64, process: &Process, runtime: &Runtime, 
     if told.is_empty() {
         return;
     }
-    let mut table = Table::new(&[">LIVE", ">SPAWNED", ">FINISHED", ">BASELINE", "KIND", "SITE"]);
+    let mut table = Table::new(&[
+        ">LIVE",
+        ">SPAWNED",
+        ">FINISHED",
+        ">BASELINE",
+        "VERDICT",
+        "KIND",
+        "SITE",
+    ]);
     for site in told.iter().take(style.sites) {
         table.push(vec![
             site.live.to_string(),
             event_count(site.spawned, runtime),
             event_count(site.finished, runtime),
             event_count(site.baseline, runtime),
+            findings::verdict(process.alive, site.verdict).to_owned(),
             visible(&site.kind).into_owned(),
             site_name(site),
         ]);
@@ -409,7 +426,9 @@ pub(super) fn rate(rate: Option<f64>) -> String {
 mod tests {
     use super::*;
     use crate::output::tui::model::Model;
-    use crate::report::fixture::{hostile_report, process, report as report_of, runtime, site, watched};
+    use crate::report::fixture::{
+        finding, hostile_report, judged, judgement, process, report as report_of, runtime, site, watched,
+    };
     use crate::source::{thread, tokio};
     use std::sync::Arc;
 
@@ -427,29 +446,29 @@ mod tests {
             runtime(thread::RUNTIME, vec![site(1, "main", 1, 0, 0)]),
             runtime(tokio::RUNTIME, sites),
         ];
-        let text = report(
-            &report_of(9, vec![process(100, "svc", "/opt/svc", runtimes)]),
-            WIDE,
-        );
+        let processes = vec![process(100, "svc", "/opt/svc", runtimes)];
+        let judgement = judgement(vec![finding(&processes[0], tokio::RUNTIME, 2, "app::serve")]);
+        let text = report(&judged(9, processes, &judgement), WIDE);
         let expected = "\
 leak-agent 0.1.0, bpf, ready: 1 process, 49 tasks
 3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1 attachment failed
+leak P0 red  svc (100), tokio: 38 tasks of app::serve have been spawned since 14:02 UTC and never ended: +60/min
 
-PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     PATH
-100  svc   thread      1        0         0         1  followed  /opt/svc
-100  svc   tokio      48       60        12         0  followed  /opt/svc
+PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     VERDICT    PATH
+100  svc   thread      1        0         0         1  followed  undecided  /opt/svc
+100  svc   tokio      48       60        12         0  followed  leak       /opt/svc
 
 svc (100), thread
-  LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
-     1        0         0         1  async  main  src/app.rs:1
+  LIVE  SPAWNED  FINISHED  BASELINE  VERDICT    KIND   SITE
+     1        0         0         1  undecided  async  main  src/app.rs:1
 
 svc (100), tokio
   points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version
   books agreed 9.0 s ago (3 comparisons); 1 repair, the last 8.0 s ago: the probes missed 1 spawns and 3 ends (live cou…
   finished but retained: 2 (1 by a JoinHandle or JoinSet), seen 9.0 s ago
-  LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE
-    40       50        10         0  async  app::serve  src/app.rs:2
-     7        9         2         0  async  app::flush  src/app.rs:3
+  LIVE  SPAWNED  FINISHED  BASELINE  VERDICT  KIND   SITE
+    40       50        10         0  leak     async  app::serve  src/app.rs:2
+     7        9         2         0  healthy  async  app::flush  src/app.rs:3
   1 more in 1 more site
 ";
         assert_eq!(text, expected);
@@ -466,13 +485,13 @@ svc (100), tokio
         );
         let lines: Vec<&str> = text.lines().skip(3).collect();
         let expected = [
-            "PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE    PATH",
-            "100  svc   tokio     ≥40        -         -         -  watched  /opt/svc",
+            "PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE    VERDICT    PATH",
+            "100  svc   tokio     ≥40        -         -         -  watched  undecided  /opt/svc",
             "",
             "svc (100), tokio, from memory 5.0 s ago, 1000 spawned so far",
             "  points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version",
-            "  LIVE  SPAWNED  FINISHED  BASELINE  KIND   SITE",
-            "    40        -         -         -  async  app::serve  src/app.rs:2",
+            "  LIVE  SPAWNED  FINISHED  BASELINE  VERDICT    KIND   SITE",
+            "    40        -         -         -  undecided  async  app::serve  src/app.rs:2",
         ];
         assert_eq!(lines, expected);
     }

@@ -1,10 +1,12 @@
 //! How a report is made: a pure function of the engine's snapshot and the agent's facts.
 
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
+use super::judged;
 use super::{
     Agent, Books, Build, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings, Repair,
     RepairedSite, Report, Runtime, Site, State, VERSION, Watch,
 };
+use crate::detect::{Judgement, RuntimeJudgement};
 use crate::engine::snapshot::{
     self, BooksSnapshot, Counts, FollowState, ProcessSnapshot, RepairSnapshot, RuntimeSnapshot, SiteSnapshot,
     Snapshot, WatchSnapshot,
@@ -25,18 +27,19 @@ impl Report {
     /// The identity of the counts holds whatever the snapshot says. Where it did not hold there, the
     /// runtime is marked as not exact, with the reason.
     #[must_use]
-    pub fn build(snapshot: &Snapshot, facts: &AgentFacts) -> Self {
+    pub fn build(snapshot: &Snapshot, judgement: &Judgement, facts: &AgentFacts) -> Self {
         let mut processes: Vec<Process> = snapshot
             .processes
             .iter()
-            .map(|process| self::process(process, facts.boot_unix))
+            .map(|process| self::process(process, judgement, facts.boot_unix))
             .collect();
         processes.sort_by_key(|process| (process.pid, process.start_boottime));
         Self {
             version: VERSION,
             taken_at: unix_seconds(facts.boot_unix, snapshot.at),
-            agent: agent(snapshot, facts),
+            agent: agent(snapshot, judgement, facts),
             processes,
+            findings: judgement.findings.iter().map(judged::finding).collect(),
         }
     }
 }
@@ -46,7 +49,12 @@ fn unix_seconds(boot_unix: Duration, at: BootTime) -> f64 {
     boot_unix.saturating_add(Duration::from_nanos(at.0)).as_secs_f64()
 }
 
-fn process(process: &ProcessSnapshot, boot_unix: Duration) -> Process {
+fn process(process: &ProcessSnapshot, judgement: &Judgement, boot_unix: Duration) -> Process {
+    let unjudged = RuntimeJudgement::default();
+    let judged = |runtime: &RuntimeSnapshot| {
+        let key = (process.key, runtime.runtime.wire);
+        judgement.runtimes.get(&key).unwrap_or(&unjudged)
+    };
     Process {
         pid: process.key.tgid,
         start_time: unix_seconds(boot_unix, BootTime(process.key.start_boottime)),
@@ -57,18 +65,25 @@ fn process(process: &ProcessSnapshot, boot_unix: Duration) -> Process {
         runtimes: process
             .runtimes
             .iter()
-            .map(|each| runtime(each, boot_unix))
+            .map(|each| runtime(each, judged(each), boot_unix))
+            .collect(),
+        exhaustion: judgement
+            .exhaustion
+            .get(&process.key)
+            .into_iter()
+            .flatten()
+            .map(judged::exhaustion)
             .collect(),
     }
 }
 
-fn runtime(runtime: &RuntimeSnapshot, boot_unix: Duration) -> Runtime {
+fn runtime(runtime: &RuntimeSnapshot, judged: &RuntimeJudgement, boot_unix: Duration) -> Runtime {
     let mut repaired = false;
     let mut sites: Vec<Site> = runtime
         .sites
         .iter()
         .map(|snapshot| {
-            let (site, was_repaired) = site(snapshot);
+            let (site, was_repaired) = site(snapshot, judged);
             repaired |= was_repaired;
             site
         })
@@ -103,6 +118,8 @@ fn runtime(runtime: &RuntimeSnapshot, boot_unix: Duration) -> Runtime {
             FollowState::Unsupported => State::Unsupported,
         },
         reason,
+        verdict: judged::verdict(judged.opinion.verdict),
+        verdict_reason: judged.opinion.reason.clone(),
         version: runtime.version.clone(),
         evidence: runtime.evidence.as_ref().map(|evidence| evidence.points.clone()),
         names_by: runtime
@@ -205,9 +222,10 @@ fn repair(repair: &RepairSnapshot, boot_unix: Duration) -> Repair {
 }
 
 /// The site, and whether its counts had to be repaired.
-fn site(snapshot: &SiteSnapshot) -> (Site, bool) {
+fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement) -> (Site, bool) {
     let (counts, repaired) = consistent(snapshot.counts);
     let info = &snapshot.info;
+    let opinion = judged.site(&info.id);
     let site = Site {
         id: info.id.clone(),
         name: info.name.clone(),
@@ -216,6 +234,8 @@ fn site(snapshot: &SiteSnapshot) -> (Site, bool) {
         system: info.system,
         ambiguous: info.ambiguous,
         note: info.note.clone(),
+        verdict: judged::verdict(opinion.verdict),
+        verdict_reason: opinion.reason.clone(),
         live: live(counts),
         spawned: counts.spawned,
         finished: counts.finished,
@@ -242,7 +262,7 @@ fn consistent(counts: Counts) -> (Counts, bool) {
     (Counts { baseline, ..counts }, baseline != counts.baseline)
 }
 
-fn agent(snapshot: &Snapshot, facts: &AgentFacts) -> Agent {
+fn agent(snapshot: &Snapshot, judgement: &Judgement, facts: &AgentFacts) -> Agent {
     let (mode, mode_reason) = match &facts.mode {
         Mode::Bpf => (ModeName::Bpf, None),
         Mode::ProcOnly { reason } => (ModeName::ProcOnly, Some(reason.clone())),
@@ -252,7 +272,7 @@ fn agent(snapshot: &Snapshot, facts: &AgentFacts) -> Agent {
         Readiness::Starting { waiting_for } => Some(waiting_for.clone()),
     };
     let mut counters = owned(&facts.counters);
-    for (name, count) in &snapshot.counters {
+    for (name, count) in snapshot.counters.iter().chain(&judgement.counters) {
         let counter = counters.entry((*name).to_owned()).or_default();
         *counter = counter.saturating_add(*count);
     }
@@ -272,6 +292,8 @@ fn agent(snapshot: &Snapshot, facts: &AgentFacts) -> Agent {
         counters,
         missed_processes: owned(&facts.missed_processes),
         attach_failures: owned(&facts.attach_failures),
+        findings_opened: judgement.opened,
+        findings_resolved: judgement.resolved,
         maps: facts
             .maps
             .iter()
@@ -280,6 +302,11 @@ fn agent(snapshot: &Snapshot, facts: &AgentFacts) -> Agent {
                 entries: map.entries,
                 capacity: map.capacity,
             })
+            .chain(judgement.tables.iter().map(|table| MapFill {
+                name: table.name.to_owned(),
+                entries: table.entries as u64,
+                capacity: table.capacity as u64,
+            }))
             .collect(),
         cpu_seconds: facts.cpu.as_secs_f64(),
         resident_bytes: facts.resident_bytes,

@@ -1,6 +1,10 @@
 //! Reports for the tests of outputs.
 
 use super::{AgentFacts, HopFacts, MapFacts, PriceFacts, Readiness, Report};
+use crate::config::policy::{Labels, Priority};
+use crate::detect::{
+    self, Finding, FindingState, Judgement, Moment, Opinion, Resource, Severity, SiteKey, Verdict,
+};
 use crate::engine::Readings;
 use crate::engine::snapshot::{
     BooksSnapshot, CountedBy, Counts, FollowState, ProbesSnapshot, ProcessSnapshot, RepairSnapshot,
@@ -10,6 +14,7 @@ use crate::source::{Evidence, SiteInfo, thread, tokio};
 use crate::types::{BootTime, ProcessKey, Runtime};
 use leak_agent_common::counter::Counter;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Strings that try to break out of a label, a line or a terminal.
@@ -141,12 +146,93 @@ pub(crate) fn process(pid: u32, comm: &str, exe: &str, runtimes: Vec<RuntimeSnap
 
 /// The report of these processes, `seconds` after the agent's start.
 pub(crate) fn report(seconds: u64, processes: Vec<ProcessSnapshot>) -> Report {
+    judged(seconds, processes, &Judgement::default())
+}
+
+/// The same, judged.
+pub(crate) fn judged(seconds: u64, processes: Vec<ProcessSnapshot>, judgement: &Judgement) -> Report {
     let snapshot = Snapshot {
         at: BootTime((1_000 + seconds) * 1_000_000_000),
         processes,
         counters: BTreeMap::from([("records", 40)]),
     };
-    Report::build(&snapshot, &facts())
+    Report::build(&snapshot, judgement, &facts())
+}
+
+/// A leak at the site with this number of a process, as the detectors tell it.
+pub(crate) fn finding(process: &ProcessSnapshot, runtime: Runtime, number: usize, name: &str) -> Finding {
+    let at = |seconds: u64| Moment {
+        boot: BootTime(seconds * 1_000_000_000),
+        unix: 1_700_000_000.0 + seconds as f64,
+    };
+    let site = format!("abcd0123:{number:#x}");
+    Finding {
+        fingerprint: detect::fingerprint(runtime.label, &site, process.exe.as_deref()),
+        key: SiteKey {
+            process: process.key,
+            runtime: runtime.wire,
+            site,
+        },
+        runtime: runtime.label,
+        comm: process.comm.clone(),
+        exe: process.exe.clone(),
+        site: name.to_owned(),
+        location: Some(format!("src/app.rs:{number}")),
+        verdict: Verdict::Leak,
+        state: FindingState::Confirmed,
+        severity: Severity::Red,
+        priority: Priority::P0,
+        confidence: 0.94,
+        opened: at(1_010),
+        leak: Some(at(1_040)),
+        resolved: None,
+        resolution: None,
+        reopened: 0,
+        started: Some(at(1_005)),
+        per_minute: 60.5,
+        surplus: 38,
+        evidence: detect::Evidence::default(),
+        labels: Arc::new(Labels {
+            environment: "production".to_owned(),
+            team: "shop".to_owned(),
+            service: name.to_owned(),
+            tier: "critical".to_owned(),
+        }),
+        suppressed: None,
+        sentence: format!("38 tasks of {name} have been spawned since 14:02 UTC and never ended: +60/min"),
+    }
+}
+
+/// What the detectors say of these findings.
+pub(crate) fn judgement(findings: Vec<Finding>) -> Judgement {
+    let mut judgement = Judgement {
+        opened: findings.len() as u64,
+        ..Judgement::default()
+    };
+    for finding in &findings {
+        let process = finding.key.process;
+        let opinion = Opinion {
+            verdict: finding.verdict,
+            reason: Some(finding.sentence.clone()),
+        };
+        let runtime = judgement
+            .runtimes
+            .entry((process, finding.key.runtime))
+            .or_default();
+        runtime.opinion = opinion.clone();
+        runtime.others.verdict = Verdict::Healthy;
+        runtime.sites.insert(finding.key.site.clone(), opinion);
+        let ahead = detect::Exhaustion {
+            resource: Resource::CgroupPids,
+            used: 90,
+            limit: 100,
+            per_minute: 60.0,
+            seconds: 10.0,
+        };
+        judgement.exhaustion.insert(process, vec![ahead]);
+    }
+    judgement.findings = findings;
+    judgement
 }
 
 fn facts() -> AgentFacts {
@@ -210,5 +296,9 @@ pub(crate) fn hostile_report() -> Report {
         let sites = vec![site(5, text, 2, 1, 0)];
         processes.push(process(pid, text, text, vec![runtime(thread::RUNTIME, sites)]));
     }
-    report(60, processes)
+    let mut findings = vec![finding(&processes[0], tokio::RUNTIME, 2, "app::serve")];
+    for process in &processes[1..] {
+        findings.push(finding(process, thread::RUNTIME, 5, &process.comm));
+    }
+    judged(60, processes, &judgement(findings))
 }

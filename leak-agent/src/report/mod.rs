@@ -8,11 +8,17 @@
 
 mod build;
 mod facts;
+mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod judged;
 mod self_facts;
 
 pub use facts::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness};
+pub use findings::{
+    Evidence, Exhaustion, Finding, FindingState, Growth, Labels, NeverEnds, Priority, Rules, Severity,
+    Suppressed, Verdict,
+};
 pub use self_facts::{Agent, Build, Hop, MapFill, ModeName, ProbePrice};
 
 use schemars::JsonSchema;
@@ -32,6 +38,8 @@ pub struct Report {
     pub agent: Agent,
     /// The processes, by pid.
     pub processes: Vec<Process>,
+    /// What grows as a leak does, or may: the worst first, those that are resolved last. They stay for a while after that.
+    pub findings: Vec<Finding>,
 }
 
 /// One process (thread group). Its identity is (`pid`, `start_boottime`): pids are reused.
@@ -54,6 +62,8 @@ pub struct Process {
     pub alive: bool,
     /// Its runtimes, threads first.
     pub runtimes: Vec<Runtime>,
+    /// Limits that come nearer as its tasks grow.
+    pub exhaustion: Vec<Exhaustion>,
 }
 
 /// One runtime in one process.
@@ -65,6 +75,10 @@ pub struct Runtime {
     pub state: State,
     /// Why it is not followed wholly, or not exact; null = nothing to say.
     pub reason: Option<String>,
+    /// The worst of its sites: "healthy", "suspect", "leak", or "undecided".
+    pub verdict: Verdict,
+    /// Why it is undecided, or what grows; null = nothing to say.
+    pub verdict_reason: Option<String>,
     /// Version of the runtime; several, separated by ", ", when the process has several copies; null = unknown.
     pub version: Option<String>,
     /// How its hooks were found; null = there are none.
@@ -257,6 +271,10 @@ pub struct Site {
     pub ambiguous: bool,
     /// Something to know about this site; null = nothing.
     pub note: Option<String>,
+    /// "healthy", "suspect", "leak", or "undecided".
+    pub verdict: Verdict,
+    /// Why it is undecided, or how it grows; null = nothing to say.
+    pub verdict_reason: Option<String>,
     /// Alive now.
     pub live: u64,
     /// Created since we began to count.

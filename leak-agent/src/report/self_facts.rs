@@ -34,6 +34,10 @@ pub struct Agent {
     pub missed_processes: BTreeMap<String, u64>,
     /// Failed attachments, by reason.
     pub attach_failures: BTreeMap<String, u64>,
+    /// Findings that were opened, or opened again.
+    pub findings_opened: u64,
+    /// Findings that were resolved.
+    pub findings_resolved: u64,
     /// Fill of maps and tables.
     pub maps: Vec<MapFill>,
     /// The agent's own CPU time: seconds.

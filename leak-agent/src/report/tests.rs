@@ -81,7 +81,11 @@ fn runtime_with_a_system_site_sums_the_others() {
         (counts(0, 100, 50), true),
         (counts(2, 20, 0), false),
     ];
-    let report = Report::build(&snapshot_of(&sites), &AgentFacts::default());
+    let report = Report::build(
+        &snapshot_of(&sites),
+        &Judgement::default(),
+        &AgentFacts::default(),
+    );
     let runtime = &report.processes[0].runtimes[0];
     assert_eq!(
         (runtime.live, runtime.baseline, runtime.spawned, runtime.finished),
@@ -99,7 +103,11 @@ fn runtime_with_a_system_site_sums_the_others() {
 /// More ends than births raise the baseline, and the runtime says that it is not exact.
 #[test]
 fn site_with_more_finished_than_known_is_repaired_and_marked() {
-    let report = Report::build(&snapshot_of(&[(counts(1, 2, 9), false)]), &AgentFacts::default());
+    let report = Report::build(
+        &snapshot_of(&[(counts(1, 2, 9), false)]),
+        &Judgement::default(),
+        &AgentFacts::default(),
+    );
     let runtime = &report.processes[0].runtimes[0];
     assert_eq!((runtime.live, runtime.baseline, runtime.exact), (0, 7, false));
     assert_eq!(runtime.reason.as_deref(), Some(MORE_ENDED_THAN_KNOWN));
@@ -111,7 +119,7 @@ fn runtime_whose_sites_do_not_add_up_is_marked() {
     let mut snapshot = snapshot_of(&[(counts(0, 5, 1), false)]);
     snapshot.processes[0].runtimes[0].counts.spawned = 6;
     snapshot.processes[0].runtimes[0].reason = Some("late".to_owned());
-    let report = Report::build(&snapshot, &AgentFacts::default());
+    let report = Report::build(&snapshot, &Judgement::default(), &AgentFacts::default());
     let runtime = &report.processes[0].runtimes[0];
     assert!(!runtime.exact);
     assert_eq!(runtime.reason, Some(format!("late; {SUM_DIFFERS}")));
@@ -125,7 +133,7 @@ fn times_are_unix_seconds() {
         started: BootTime(4_000_000_000),
         ..AgentFacts::default()
     };
-    let report = Report::build(&snapshot_of(&[]), &facts);
+    let report = Report::build(&snapshot_of(&[]), &Judgement::default(), &facts);
     assert_eq!(report.taken_at, 1010.0);
     assert_eq!(report.processes[0].start_time, 1002.5);
     assert_eq!((report.agent.start_time, report.agent.uptime), (1004.0, 6.0));
@@ -144,7 +152,7 @@ fn kernel_counters_become_a_hop_with_a_closed_sum() {
         counters: BTreeMap::from([("events", 2)]),
         ..AgentFacts::default()
     };
-    let agent = Report::build(&snapshot_of(&[]), &facts).agent;
+    let agent = Report::build(&snapshot_of(&[]), &Judgement::default(), &facts).agent;
     let ring = &agent.hops[0];
     assert_eq!(
         (ring.taken, ring.passed, ring.dropped.values().sum::<u64>()),
@@ -172,7 +180,7 @@ fn report_as_json_obeys_its_schema() {
         },
         ..AgentFacts::default()
     };
-    let report = Report::build(&snapshot, &facts);
+    let report = Report::build(&snapshot, &Judgement::default(), &facts);
     let json = serde_json::to_value(&report).unwrap();
     if let Err(error) = validator.validate(&json) {
         panic!("{error} at {}", error.instance_path());
@@ -195,7 +203,7 @@ proptest! {
     /// and for the runtime; and if no sum overflows, the runtime's live is the sum of its sites'.
     #[test]
     fn identity_holds_for_any_counts(sites in prop::collection::vec((any_counts(), any::<bool>()), 0..12)) {
-        let report = Report::build(&snapshot_of(&sites), &AgentFacts::default());
+        let report = Report::build(&snapshot_of(&sites), &Judgement::default(), &AgentFacts::default());
         let runtime = &report.processes[0].runtimes[0];
         let wide = u128::from;
         for site in &runtime.sites {
@@ -224,7 +232,7 @@ proptest! {
                 (counts(*baseline, *spawned, (baseline + spawned).saturating_sub(*less)), *system)
             })
             .collect();
-        let report = Report::build(&snapshot_of(&sites), &AgentFacts::default());
+        let report = Report::build(&snapshot_of(&sites), &Judgement::default(), &AgentFacts::default());
         let runtime = &report.processes[0].runtimes[0];
         prop_assert!(runtime.exact);
         for site in &runtime.sites {

@@ -7,6 +7,7 @@ pub mod caps;
 pub mod clock;
 pub mod file;
 pub mod heap;
+pub mod limits;
 pub mod map;
 pub mod maps;
 pub mod memory;

@@ -353,6 +353,11 @@ impl ProcDir {
         Ok(present(fd, name, self.pid)?.map(File::from))
     }
 
+    /// A small text; `None` = gone, not permitted, or no text.
+    pub(super) fn text(&self, name: &'static str) -> Option<String> {
+        String::from_utf8(self.read(name).ok()??).ok()
+    }
+
     fn read(&self, name: &'static str) -> Result<Option<Vec<u8>>, ProcError> {
         let Some(file) = self.open_file(name)? else {
             return Ok(None);

@@ -1,6 +1,7 @@
 //! The server over real sockets, with kind and unkind clients.
 
 use super::*;
+use crate::detect::Judgement;
 use crate::engine::Snapshot;
 use crate::report::AgentFacts;
 use crate::report::fixture::hostile_report;
@@ -101,6 +102,7 @@ async fn readiness_follows_the_report() {
     let server = Server::start(|_| {}).await;
     server.reports.send_replace(Arc::new(Report::build(
         &Snapshot::default(),
+        &Judgement::default(),
         &AgentFacts::default(),
     )));
     let answer = server.get("/readyz", "").await;

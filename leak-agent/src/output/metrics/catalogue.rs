@@ -150,6 +150,25 @@ catalogue! {
     SITE_RETAINED = Gauge "leak_agent_site_tasks_retained" ["pid", "comm", "exe", "runtime", "site", "site_name"]
         "Tasks of the spawn site that ended but whose memory is still held by somebody, at most; absent where it is not known.";
 
+    RUNTIME_VERDICT = Gauge "leak_agent_runtime_verdict" ["pid", "comm", "exe", "runtime", "verdict"]
+        "1 for the verdict on the runtime (healthy, undecided, suspect, leak): the worst of its spawn sites; 0 for the others.";
+    EXHAUSTION = Gauge "leak_agent_exhaustion_seconds" Seconds ["pid", "comm", "exe", "resource"]
+        "Seconds until a limit of the process is reached at the present rate (cgroup_pids, user_threads, system_threads, stack_memory, cgroup_memory); absent if none comes nearer.";
+    FINDING = Gauge "leak_agent_finding" ["pid", "comm", "exe", "runtime", "site", "site_name", "fingerprint", "verdict", "severity", "priority", "state", "suppressed", "environment", "team", "service", "tier"]
+        "1 for each finding that is not resolved.";
+    FINDING_RATE = Gauge "leak_agent_finding_rate_tasks_per_minute" ["pid", "comm", "exe", "runtime", "site", "site_name", "fingerprint"]
+        "Growth of the finding's spawn site since the growth began, tasks per minute.";
+    FINDING_SURPLUS = Gauge "leak_agent_finding_surplus_tasks" ["pid", "comm", "exe", "runtime", "site", "site_name", "fingerprint"]
+        "Live tasks of the finding's spawn site beyond those that were alive when the growth began.";
+    FINDING_CONFIDENCE = Gauge "leak_agent_finding_confidence" ["pid", "comm", "exe", "runtime", "site", "site_name", "fingerprint"]
+        "How sure the verdict of the finding is, from 0 to 1.";
+    FINDINGS = Gauge "leak_agent_findings" ["verdict", "severity", "suppressed"]
+        "Findings that are not resolved.";
+    FINDINGS_OPENED = Counter "leak_agent_findings_opened_total" []
+        "Findings that were opened, or opened again.";
+    FINDINGS_RESOLVED = Counter "leak_agent_findings_resolved_total" []
+        "Findings that were resolved: their site did not grow for a while, gave its tasks back, or its process ended.";
+
     FOLDED_PROCESSES = Gauge "leak_agent_metrics_folded_processes" []
         "Processes without series of their own in this scrape, because there are more than the cap.";
     FOLDED_SITES = Gauge "leak_agent_metrics_folded_sites" []

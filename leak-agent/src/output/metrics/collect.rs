@@ -3,19 +3,20 @@
 use super::books::BookFamilies;
 use super::catalogue as names;
 use super::family::Family;
+use super::findings;
 use super::watch::WatchFamilies;
 use crate::config::MetricsConfig;
 use crate::output::text::{capped, visible};
-use crate::report::{Agent, CountedBy, ModeName, Process, Report, Runtime, Site, State};
+use crate::report::{Agent, CountedBy, ModeName, Process, Report, Runtime, Site, State, Verdict};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The label value under which everything beyond a cap is summed up.
 const OTHER: &str = "~other";
 /// Longer names of spawn sites are cut: the site's id identifies it.
-const SITE_NAME_CHARS: usize = 200;
+pub(super) const SITE_NAME_CHARS: usize = 200;
 /// Longer paths are cut: the pid identifies the process.
-const EXE_CHARS: usize = 400;
+pub(super) const EXE_CHARS: usize = 400;
 
 /// All families, in the order of the catalogue; some may be without series.
 pub(super) fn families(report: &Report, config: MetricsConfig) -> Vec<Family> {
@@ -26,6 +27,7 @@ pub(super) fn families(report: &Report, config: MetricsConfig) -> Vec<Family> {
     }
     tasks.fold_processes(&folded);
     let mut families = tasks.into_families(folded.len());
+    families.extend(findings::families(report));
     families.extend(agent(&report.agent));
     let mut time = Family::new(names::REPORT_TIME);
     time.push([], report.taken_at);
@@ -69,6 +71,8 @@ struct Tasks {
     site_spawned: Family,
     site_finished: Family,
     site_retained: Family,
+    verdict: Family,
+    exhaustion: Family,
     folded_sites: usize,
 }
 
@@ -90,6 +94,8 @@ impl Tasks {
             site_spawned: Family::new(names::SITE_SPAWNED),
             site_finished: Family::new(names::SITE_FINISHED),
             site_retained: Family::new(names::SITE_RETAINED),
+            verdict: Family::new(names::RUNTIME_VERDICT),
+            exhaustion: Family::new(names::EXHAUSTION),
             folded_sites: 0,
         }
     }
@@ -100,6 +106,7 @@ impl Tasks {
         let exe = visible(process.exe.as_deref().unwrap_or(""));
         let exe = capped(&exe, EXE_CHARS);
         self.start.push([&pid, &comm, &exe], process.start_time);
+        findings::push_exhaustion(&mut self.exhaustion, [&pid, &comm, &exe], &process.exhaustion);
         let mut seen = BTreeSet::new();
         for runtime in &process.runtimes {
             if seen.insert(runtime.runtime.as_str()) {
@@ -113,6 +120,12 @@ impl Tasks {
         for state in State::ALL {
             self.state
                 .push([pid, comm, exe, name, state.label()], state == runtime.state);
+        }
+        for verdict in Verdict::ALL {
+            self.verdict.push(
+                [pid, comm, exe, name, verdict.label()],
+                verdict == runtime.verdict,
+            );
         }
         // A zero here would read as "no tasks".
         if runtime.state == State::Unsupported {
@@ -214,6 +227,8 @@ impl Tasks {
             self.site_spawned,
             self.site_finished,
             self.site_retained,
+            self.verdict,
+            self.exhaustion,
             processes,
             sites,
         ]);

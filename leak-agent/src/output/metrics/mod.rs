@@ -4,6 +4,7 @@ mod books;
 mod catalogue;
 mod collect;
 mod family;
+mod findings;
 mod negotiate;
 mod openmetrics;
 mod prometheus;

@@ -1,6 +1,6 @@
 //! What `top` shows, as numbers: rows made of successive reports, with rates and trends. Renders nothing.
 
-use crate::report::{CountedBy, Process, Report, Runtime, State};
+use crate::report::{CountedBy, Process, Report, Runtime, State, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub struct Row {
     pub alive: bool,
     /// How far the runtime is followed.
     pub state: State,
+    /// The worst verdict on its sites.
+    pub verdict: Verdict,
     /// Whether `live` is exact; if not, it is a lower bound.
     pub exact: bool,
     /// Alive now.
@@ -202,6 +204,7 @@ fn row(key: RowKey, process: &Process, runtime: &Runtime, past: Option<Past>, ta
         exe: process.exe.clone(),
         alive: process.alive,
         state: runtime.state,
+        verdict: runtime.verdict,
         exact: runtime.exact,
         live: runtime.live,
         counted_by: runtime.counted_by,

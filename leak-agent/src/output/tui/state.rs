@@ -45,6 +45,8 @@ pub enum Sort {
     Finished,
     /// Most growth since first seen first.
     Growth,
+    /// The worst verdict first.
+    Verdict,
     /// Lowest pid first.
     Pid,
     /// By name.
@@ -53,13 +55,14 @@ pub enum Sort {
 
 impl Sort {
     /// All of them, in the order of the columns, with the key that selects each.
-    pub const ALL: [(char, Self); 6] = [
+    pub const ALL: [(char, Self); 7] = [
         ('p', Self::Pid),
         ('c', Self::Comm),
         ('l', Self::Live),
         ('s', Self::Spawned),
         ('f', Self::Finished),
         ('g', Self::Growth),
+        ('v', Self::Verdict),
     ];
 
     fn compare(self, a: &Row, b: &Row) -> Ordering {
@@ -69,6 +72,7 @@ impl Sort {
             Self::Spawned => rates(a.spawned_rate, b.spawned_rate),
             Self::Finished => rates(a.finished_rate, b.finished_rate),
             Self::Growth => b.growth.cmp(&a.growth),
+            Self::Verdict => (b.verdict, b.live).cmp(&(a.verdict, a.live)),
             Self::Pid => Ordering::Equal,
             Self::Comm => a.comm.cmp(&b.comm),
         }

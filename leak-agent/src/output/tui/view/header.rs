@@ -1,6 +1,7 @@
 //! The two rows at the top: who counts, and what is wrong with it.
 
 use super::Theme;
+use crate::output::findings;
 use crate::output::table;
 use crate::output::text::{fit, visible};
 use crate::output::tui::model::Model;
@@ -27,7 +28,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, model: &Mod
     if state.paused {
         first.push_str(" · paused");
     }
-    let trouble = table::trouble(&report.agent).unwrap_or_default();
+    let trouble = [findings::worst(report), table::trouble(&report.agent)];
+    let trouble: Vec<String> = trouble.into_iter().flatten().collect();
+    let trouble = trouble.join("; ");
     let lines = vec![
         Line::styled(first, theme.heading()),
         Line::styled(fit(&visible(&trouble), area.width.into()), theme.trouble()),

@@ -7,12 +7,12 @@ use ratatui::layout::{Constraint, Flex, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Clear, Paragraph};
 
-const HELP: [&str; 15] = [
+const HELP: [&str; 16] = [
     "↑ ↓ PgUp PgDn Home End   move",
     "Enter                    spawn sites of the row",
     "Esc                      back, clear the filter",
     "/                        filter by name, path, pid or runtime",
-    "l s f g                  sort by live, +/s, -/s, growth",
+    "l s f g v                sort by live, +/s, -/s, growth, verdict",
     "p c                      sort by pid, name",
     "r                        reverse the order",
     "space                    pause",
@@ -21,12 +21,13 @@ const HELP: [&str; 15] = [
     "LIVE      alive now; ≥ a lower bound, - not counted",
     "+/S -/S   created and ended per second",
     "GROWTH    live now minus live when first seen",
+    "VERDICT   healthy, undecided, suspect, leak: the worst of its sites",
     "TREND     live over the last reports",
     "",
 ];
 
 /// ```text
-/// ↑↓ move  Enter sites  / filter  l s f g p c sort  space pause  ? help  q quit
+/// ↑↓ move  Enter sites  / filter  l s f g v p c sort  space pause  ? help  q quit
 /// ```
 pub(super) fn footer(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Theme) {
     let line = if state.typing {
@@ -35,7 +36,7 @@ pub(super) fn footer(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Th
         Line::styled("↑↓ move  Esc back  space pause  ? help  q quit", theme.dim())
     } else if state.filter.is_empty() {
         Line::styled(
-            "↑↓ move  Enter sites  / filter  l s f g p c sort  space pause  ? help  q quit",
+            "↑↓ move  Enter sites  / filter  l s f g v p c sort  space pause  ? help  q quit",
             theme.dim(),
         )
     } else {

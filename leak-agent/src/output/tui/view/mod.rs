@@ -38,6 +38,10 @@ impl Theme {
         self.colour(Color::Yellow)
     }
 
+    fn leak(self) -> Style {
+        self.colour(Color::Red).add_modifier(Modifier::BOLD)
+    }
+
     fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }

@@ -1,6 +1,7 @@
 //! The rows: one per process and runtime.
 
 use super::Theme;
+use crate::output::findings::verdict;
 use crate::output::table::{live, rate, state};
 use crate::output::text::{fit, fit_end, visible};
 use crate::output::tui::model::{Model, Row as ModelRow};
@@ -83,6 +84,13 @@ const STATE: Column = Column {
     right: false,
     cell: |row, _| state(row.alive, row.state, row.counted_by).to_owned(),
 };
+const VERDICT: Column = Column {
+    title: "VERDICT",
+    width: 9,
+    sort: Some(Sort::Verdict),
+    right: false,
+    cell: |row, _| verdict(row.alive, row.verdict).to_owned(),
+};
 const TRENDS: Column = Column {
     title: "TREND",
     width: TREND,
@@ -90,6 +98,7 @@ const TRENDS: Column = Column {
     right: false,
     cell: |row, width| sparkline(&row.trend, width),
 };
+const SHORT_TRENDS: Column = Column { width: 8, ..TRENDS };
 const PATH: Column = Column {
     title: "PATH",
     width: 0,
@@ -99,20 +108,27 @@ const PATH: Column = Column {
 };
 
 /// ```text
-///      PID NAME            RUNTIME     LIVE↓     +/S     -/S   GROWTH STATE       TREND
-///     1234 svc             tokio        5123    12.0     3.0     +120 followed    ▁▂▃▄▅▆▇█
-///     1234 svc             thread          9     0.0     0.0       +0 followed    ▁▁▁▁▁▁▁▁
+///      PID NAME            RUNTIME     LIVE↓     +/S     -/S   GROWTH VERDICT   STATE       TREND
+///     1234 svc             tokio        5123    12.0     3.0     +120 leak      followed    ▁▂▃▄▅▆▇█
+///     1234 svc             thread          9     0.0     0.0       +0 healthy   followed    ▁▁▁▁▁▁▁▁
 /// ```
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, model: &Model, theme: Theme) {
     let columns: &[&Column] = if area.width < NARROW {
-        &[&PID, &NAME, &RUNTIME, &LIVE, &SPAWNED]
+        &[&PID, &NAME, &RUNTIME, &LIVE, &VERDICT]
     } else if area.width < WIDE {
         &[
-            &PID, &NAME, &RUNTIME, &LIVE, &SPAWNED, &FINISHED, &GROWTH, &TRENDS,
+            &PID,
+            &NAME,
+            &RUNTIME,
+            &LIVE,
+            &SPAWNED,
+            &GROWTH,
+            &VERDICT,
+            &SHORT_TRENDS,
         ]
     } else {
         &[
-            &PID, &NAME, &RUNTIME, &LIVE, &SPAWNED, &FINISHED, &GROWTH, &STATE, &TRENDS, &PATH,
+            &PID, &NAME, &RUNTIME, &LIVE, &SPAWNED, &FINISHED, &GROWTH, &VERDICT, &STATE, &TRENDS, &PATH,
         ]
     };
     let fixed: u16 = columns.iter().map(|column| column.width + 1).sum();
@@ -159,6 +175,8 @@ pub(super) fn aligned(text: String, right: bool) -> Cell<'static> {
 fn style(row: &ModelRow, theme: Theme) -> Style {
     if !row.alive {
         theme.dim()
+    } else if row.verdict == report::Verdict::Leak {
+        theme.leak()
     } else if row.state == report::State::Unsupported || !row.exact {
         theme.trouble()
     } else {

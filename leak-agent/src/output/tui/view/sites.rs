@@ -2,6 +2,7 @@
 
 use super::Theme;
 use super::processes::{aligned, window};
+use crate::output::findings::verdict;
 use crate::output::table::{counted_how, event_count, live, site_name};
 use crate::output::text::{fit, visible};
 use crate::output::tui::model::{Model, RowKey};
@@ -13,13 +14,15 @@ use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Table, TableState};
 
 const COUNT: u16 = 9;
+const VERDICT: u16 = 9;
 const KIND: u16 = 9;
 
 /// ```text
 /// svc (1234) /opt/svc/bin/svc
 /// tokio 1.47.1, followed: 48 live = 0 before + 60 spawned - 12 finished; 140 points, 138 cheap
-///      LIVE   SPAWNED  FINISHED  BASELINE KIND      SITE
-///        40        50        10         0 async     app::serve  src/app.rs:88
+/// leak: 40 tasks of app::serve (src/app.rs:88) have been spawned since 14:02 UTC and never ended: +6/min …
+///      LIVE   SPAWNED  FINISHED  BASELINE VERDICT   KIND      SITE
+///        40        50        10         0 leak      async     app::serve  src/app.rs:88
 /// ```
 pub(super) fn draw(
     frame: &mut Frame<'_>,
@@ -29,7 +32,7 @@ pub(super) fn draw(
     selected: usize,
     theme: Theme,
 ) {
-    let [about, body] = Layout::vertical([Constraint::Length(2), Constraint::Min(0)]).areas(area);
+    let [about, body] = Layout::vertical([Constraint::Length(3), Constraint::Min(0)]).areas(area);
     let Some((process, runtime)) = model.find(of) else {
         frame.render_widget(
             Paragraph::new(format!("process {} has ended; Escape goes back", of.pid)).style(theme.trouble()),
@@ -37,9 +40,16 @@ pub(super) fn draw(
         );
         return;
     };
+    let why = runtime.verdict_reason.as_deref().unwrap_or("");
+    let why = if why.is_empty() {
+        ""
+    } else {
+        &format!(": {}", visible(why))
+    };
     let lines = [
         title(process),
         summary(model.report().map_or(0.0, |report| report.taken_at), runtime),
+        format!("{}{why}", verdict(process.alive, runtime.verdict)),
     ];
     let lines: Vec<Line<'_>> = lines
         .iter()
@@ -51,16 +61,20 @@ pub(super) fn draw(
     let fits = usize::from(body.height.saturating_sub(1)).max(1);
     let selected = selected.min(sites.len().saturating_sub(1));
     let start = window(selected, sites.len(), fits);
-    let narrow = body.width < 60;
-    let counts = if narrow { 1 } else { 4 };
+    let counts = match body.width {
+        0..60 => 1,
+        60..90 => 3,
+        _ => 4,
+    };
     let heading = ["LIVE", "SPAWNED", "FINISHED", "BASELINE"]
         .into_iter()
         .take(counts);
     let heading = heading.map(|title| aligned(title.to_owned(), true)).chain([
+        aligned("VERDICT".to_owned(), false),
         aligned("KIND".to_owned(), false),
         aligned("SITE".to_owned(), false),
     ]);
-    let fixed = (COUNT + 1) * u16::try_from(counts).unwrap_or(1) + KIND + 1;
+    let fixed = (COUNT + 1) * u16::try_from(counts).unwrap_or(1) + VERDICT + KIND + 2;
     let rest = body.width.saturating_sub(fixed);
     let rows = sites.iter().skip(start).take(fits).map(|site| {
         let numbers = [
@@ -74,13 +88,14 @@ pub(super) fn draw(
             .take(counts)
             .map(|number| aligned(number, true))
             .chain([
+                aligned(verdict(process.alive, site.verdict).to_owned(), false),
                 aligned(fit(&visible(&site.kind), usize::from(KIND)), false),
                 aligned(fit(&site_name(site), usize::from(rest)), false),
             ]);
         Row::new(cells).style(style(site, theme))
     });
     let widths = std::iter::repeat_n(Constraint::Length(COUNT), counts)
-        .chain([Constraint::Length(KIND), Constraint::Length(rest)]);
+        .chain([VERDICT, KIND, rest].map(Constraint::Length));
     let table = Table::new(rows, widths)
         .header(Row::new(heading).style(theme.heading()))
         .row_highlight_style(theme.selected());

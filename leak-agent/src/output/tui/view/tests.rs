@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::output::tui::state::Input;
-use crate::report::fixture::{hostile_report, process, report, runtime, site};
+use crate::report::fixture::{finding, hostile_report, judged, judgement, process, runtime, site};
 use crate::source::{thread, tokio};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -33,9 +33,13 @@ fn model() -> Model {
             ),
         ]
     };
+    let leak = |processes: &[_]| judgement(vec![finding(&processes[0], tokio::RUNTIME, 2, "app::serve")]);
     let mut model = Model::default();
-    model.update(Arc::new(report(10, of(40))));
-    model.update(Arc::new(report(12, of(50))));
+    for (seconds, live) in [(10, 40), (12, 50)] {
+        let processes = of(live);
+        let judgement = leak(&processes);
+        model.update(Arc::new(judged(seconds, processes, &judgement)));
+    }
     model
 }
 
@@ -59,13 +63,13 @@ fn processes_at_80_columns() {
         screen(80, 8, &State::default(), &model()),
         [
             "leak-agent 0.1.0, bpf, ready: 2 processes, 55 tasks · 0.0% CPU · 30 MiB",
-            "3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1…",
-            "     PID NAME            RUNTIME     LIVE↓     +/S     -/S   GROWTH TREND",
-            "     100 svc             tokio          51     5.0     0.0      +10 ▁█",
-            "     200 nginx           thread          3     0.0     0.0       +0 ▁▁",
-            "     100 svc             thread          1     0.0     0.0       +0 ▁▁",
+            "1 leak: svc (100): 38 tasks of app::serve have been spawned since 14:02 UTC and…",
+            "     PID NAME            RUNTIME     LIVE↓     +/S   GROWTH VERDICT   TREND",
+            "     100 svc             tokio          51     5.0      +10 leak      ▁█",
+            "     200 nginx           thread          3     0.0       +0 undecided ▁▁",
+            "     100 svc             thread          1     0.0       +0 undecided ▁▁",
             "",
-            "↑↓ move  Enter sites  / filter  l s f g p c sort  space pause  ? help  q quit",
+            "↑↓ move  Enter sites  / filter  l s f g v p c sort  space pause  ? help  q quit",
         ]
     );
 }
@@ -76,7 +80,7 @@ fn processes_at_120_columns() {
     let lines = screen(120, 6, &State::default(), &model());
     assert_eq!(
         lines[3],
-        "     100 svc             tokio          51     5.0     0.0      +10 followed    ▁█           /opt/svc/bin/svc"
+        "     100 svc             tokio          51     5.0     0.0      +10 leak      followed    ▁█           /opt/svc/bin/svc"
     );
 }
 
@@ -87,8 +91,8 @@ fn processes_at_50_columns_show_the_selected_row() {
     let mut state = State::default();
     state.apply(Input::End, &model);
     let lines = screen(50, 5, &state, &model);
-    assert_eq!(lines[2], "     PID NAME            RUNTIME     LIVE↓     +/S");
-    assert_eq!(lines[3], "     100 svc             thread          1     0.0");
+    assert_eq!(lines[2], "     PID NAME          RUNTIME     LIVE↓ VERDICT");
+    assert_eq!(lines[3], "     100 svc           thread          1 undecided");
 }
 
 /// The sites of the selected row, with the sum that explains the live count.
@@ -101,12 +105,12 @@ fn sites_at_80_columns() {
         screen(80, 8, &state, &model),
         [
             "leak-agent 0.1.0, bpf, ready: 2 processes, 55 tasks · 0.0% CPU · 30 MiB",
-            "3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1…",
+            "1 leak: svc (100): 38 tasks of app::serve have been spawned since 14:02 UTC and…",
             "svc (100) /opt/svc/bin/svc",
             "tokio, followed: 51 live = 0 before + 54 spawned - 3 finished; 4 points, 3 cheap",
-            "     LIVE   SPAWNED  FINISHED  BASELINE KIND      SITE",
-            "       48        50         2         0 async     app::serve  src/app.rs:2",
-            "        3         4         1         0 async     app::flush  src/app.rs:3",
+            "leak: 38 tasks of app::serve have been spawned since 14:02 UTC and never ended:…",
+            "     LIVE   SPAWNED  FINISHED VERDICT   KIND      SITE",
+            "       48        50         2 leak      async     app::serve  src/app.rs:2",
             "↑↓ move  Esc back  space pause  ? help  q quit",
         ]
     );
@@ -118,7 +122,7 @@ fn sites_of_a_vanished_process_say_so() {
     let mut model = model();
     let mut state = State::default();
     state.apply(Input::Enter, &model);
-    model.update(Arc::new(report(13, vec![])));
+    model.update(Arc::new(judged(13, vec![], &judgement(vec![]))));
     assert_eq!(
         screen(80, 8, &state, &model)[2],
         "process 100 has ended; Escape goes back"

@@ -1,0 +1,474 @@
+//! The detectors: is it a leak, or load? Pure: a snapshot, facts and the time in, verdicts and findings out.
+//!
+//! Each detector is a function of one site's past (`growth`, `never_ends`, `rules`) or of a process's limits
+//! (`exhaustion`), gives its evidence in numbers, and may be undecided. `combine` makes one verdict of them, `Detectors`
+//! keeps the past, bounded, and the findings with their lives. docs/DETECTION.md says how they think.
+
+mod combine;
+mod exhaustion;
+mod finding;
+mod fingerprint;
+mod growth;
+mod judgement;
+mod life;
+mod never_ends;
+mod observation;
+mod past;
+mod process;
+mod ring;
+mod rules;
+mod sentence;
+mod site;
+mod trace;
+mod verdict;
+
+pub use combine::Alternative;
+pub use exhaustion::Exhaustion;
+pub use finding::{Evidence, Finding, FindingState, Moment, Severity, Suppressed};
+pub use fingerprint::fingerprint;
+pub use growth::GrowthEvidence;
+pub use judgement::{Change, Judgement, News, RuntimeJudgement, Table};
+pub use never_ends::NeverEndsEvidence;
+pub use observation::{Facts, Limits, Observation, Resource, SiteKey, Stacks, Usage};
+pub use rules::RulesEvidence;
+pub use verdict::{Opinion, Verdict};
+
+use crate::config::Policy;
+use crate::config::policy::Detect;
+use crate::engine::snapshot::{FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot};
+use crate::types::ProcessKey;
+use combine::{Context, Decision};
+use exhaustion::Approach;
+use life::{Claim, Findings};
+use process::{Process, Runtime, Tracked};
+use site::{Site, Taken, WIDTHS};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use trace::Point;
+
+/// A process that has been watched for less is undecided, if nothing grows.
+const SHORT: Duration = Duration::from_secs(30);
+/// Counts that were wrong make everything undecided for this long.
+const DOUBT: Duration = Duration::from_secs(120);
+/// Processes whose limits are kept.
+const APPROACHES: usize = 1_000;
+
+/// The detectors with the past they need.
+#[derive(Debug)]
+pub struct Detectors {
+    policy: Arc<Policy>,
+    processes: HashMap<ProcessKey, Process>,
+    findings: Findings,
+    /// Number of the tick.
+    tick: u64,
+    /// Sites whose past is kept.
+    sites: usize,
+    lost_counts: u64,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+/// What holds while one runtime's sites are looked at.
+struct Look<'a> {
+    process: &'a ProcessSnapshot,
+    runtime: &'a RuntimeSnapshot,
+    detect: &'a Arc<Detect>,
+    facts: &'a Facts,
+    at: u64,
+    since: u64,
+}
+
+impl Detectors {
+    /// Detectors that have seen nothing yet.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>) -> Self {
+        let findings = Findings::new(policy.defaults().max_findings);
+        Self {
+            policy,
+            processes: HashMap::new(),
+            findings,
+            tick: 0,
+            sites: 0,
+            lost_counts: 0,
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next snapshot. Cost: a comparison per runtime that stood still, a look per site of the others, and some
+    /// microseconds per site whose count moved, every four seconds.
+    pub fn observe(&mut self, observation: &Observation<'_>) -> Judgement {
+        self.tick += 1;
+        let Observation {
+            snapshot,
+            unix,
+            facts,
+        } = *observation;
+        let now = Moment {
+            boot: snapshot.at,
+            unix,
+        };
+        let lost = facts.lost_counts > self.lost_counts;
+        self.lost_counts = facts.lost_counts;
+        let mut judgement = Judgement::default();
+        for process in &snapshot.processes {
+            if process.alive {
+                self.process(process, facts, lost, now, &mut judgement);
+            }
+        }
+        self.forget(now);
+        self.findings.age(now);
+        self.finish(&mut judgement, now);
+        judgement
+    }
+
+    /// The processes whose limits the caller is to read for the next observation: those in which something grows.
+    #[must_use]
+    pub fn wants_limits(&self) -> Vec<ProcessKey> {
+        let mut wanted: Vec<ProcessKey> = self.findings.open().map(|finding| finding.key.process).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    fn process(
+        &mut self,
+        snapshot: &ProcessSnapshot,
+        facts: &Facts,
+        lost: bool,
+        now: Moment,
+        judgement: &mut Judgement,
+    ) {
+        let policy = &self.policy;
+        let entry = self.processes.entry(snapshot.key).or_insert_with(|| {
+            let (detect, labels) = policy.of(snapshot.exe.as_deref());
+            Process {
+                exe: snapshot.exe.clone(),
+                detect,
+                labels,
+                seen: 0,
+                runtimes: Vec::new(),
+                approach: None,
+            }
+        });
+        entry.seen = self.tick;
+        if entry.exe != snapshot.exe {
+            (entry.detect, entry.labels) = policy.of(snapshot.exe.as_deref());
+            entry.exe.clone_from(&snapshot.exe);
+        }
+        if let Some(limits) = facts.limits.get(&snapshot.key) {
+            let approach = entry.approach.get_or_insert_with(Approach::default);
+            approach.take(now.boot.0 as f64 / 1e9, limits);
+        }
+        let ahead = entry.approach.as_ref().map(Approach::ahead).unwrap_or_default();
+        for runtime in &snapshot.runtimes {
+            let judged = self.runtime(snapshot, runtime, facts, lost, &ahead, now);
+            judgement
+                .runtimes
+                .insert((snapshot.key, runtime.runtime.wire), judged);
+        }
+        if !ahead.is_empty() {
+            judgement.exhaustion.insert(snapshot.key, ahead);
+        }
+    }
+
+    fn runtime(
+        &mut self,
+        process: &ProcessSnapshot,
+        snapshot: &RuntimeSnapshot,
+        facts: &Facts,
+        lost: bool,
+        ahead: &[Exhaustion],
+        now: Moment,
+    ) -> RuntimeJudgement {
+        let at = now.boot.0;
+        let Some(entry) = self.processes.get_mut(&process.key) else {
+            return RuntimeJudgement::default();
+        };
+        if snapshot.state == FollowState::Unsupported {
+            let why = snapshot.reason.as_deref().unwrap_or("it is not followed");
+            return RuntimeJudgement::all(Opinion::undecided(why));
+        }
+        let detect = Arc::clone(&entry.detect);
+        let labels = Arc::clone(&entry.labels);
+        let position = entry
+            .runtimes
+            .iter()
+            .position(|known| known.wire == snapshot.runtime.wire);
+        let runtime = match position {
+            Some(position) => &mut entry.runtimes[position],
+            None => {
+                entry.runtimes.push(Runtime::new(snapshot, at));
+                let last = entry.runtimes.len() - 1;
+                &mut entry.runtimes[last]
+            }
+        };
+        if runtime.counted_by != snapshot.counted_by {
+            // Spawns and ends begin to be counted, or are no more: what was before cannot be compared.
+            self.sites -= runtime.sites.len();
+            let since = runtime.since;
+            *runtime = Runtime::new(snapshot, at);
+            runtime.since = since;
+        }
+        let memory = nanos(DOUBT.div_f64(detect.time_scale));
+        runtime.doubts(snapshot, lost, at, memory);
+        let look = Look {
+            process,
+            runtime: snapshot,
+            detect: &detect,
+            facts,
+            at,
+            since: runtime.since,
+        };
+        let others = look.others(runtime);
+        let mut claims = Vec::new();
+        // Nothing was spawned and nothing ended: no site has moved.
+        if runtime.counts != snapshot.counts || lost {
+            runtime.counts = snapshot.counts;
+            for site in snapshot.sites.iter().filter(|site| !site.info.system) {
+                let room = self.sites < self.policy.defaults().max_sites;
+                match look.site(runtime, site, self.tick, room) {
+                    Seen::Small | Seen::Still => {}
+                    Seen::Began => self.sites += 1,
+                    Seen::NoRoom => *self.counters.entry("detect_sites_over_limit").or_default() += 1,
+                    Seen::Backwards => {
+                        *self.counters.entry("detect_counters_backwards").or_default() += 1;
+                    }
+                    Seen::Claims(claim) => claims.push((site, *claim)),
+                }
+            }
+        }
+        let doubt = runtime.doubt.as_ref().map(|(_, reason)| reason.clone());
+        for (site, mut claim) in claims {
+            claim.evidence.exhaustion = ahead.to_vec();
+            let key = look.key(site);
+            let tracked = runtime.sites.get_mut(site.info.id.as_str());
+            if doubt.is_some() {
+                continue;
+            }
+            let found = self
+                .findings
+                .claim(key, &look, site, claim, &labels, &self.policy, now);
+            if let Some(tracked) = tracked {
+                tracked.found |= found;
+            }
+        }
+        let mut judged = RuntimeJudgement::all(others);
+        for (id, opinion) in self.findings.opinions(process.key, snapshot.runtime.wire) {
+            judged.add(&id, opinion);
+        }
+        judged
+    }
+
+    /// Lets go of processes that are gone, and of sites that have become small.
+    fn forget(&mut self, now: Moment) {
+        let tick = self.tick;
+        let gone: Vec<ProcessKey> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.seen != tick)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            if let Some(process) = self.processes.remove(&key) {
+                self.sites -= process
+                    .runtimes
+                    .iter()
+                    .map(|runtime| runtime.sites.len())
+                    .sum::<usize>();
+            }
+            self.findings.process_ended(key, now);
+        }
+        let mut approaches = 0;
+        for process in self.processes.values_mut() {
+            if process.approach.is_some() {
+                approaches += 1;
+                if approaches > APPROACHES {
+                    process.approach = None;
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, judgement: &mut Judgement, now: Moment) {
+        self.findings.tell(judgement, now);
+        judgement.tables = vec![
+            Table {
+                name: "detect_sites",
+                entries: self.sites,
+                capacity: self.policy.defaults().max_sites,
+            },
+            self.findings.table(),
+        ];
+        judgement.counters = self.counters.clone();
+        judgement
+            .counters
+            .insert("detect_findings_over_limit", self.findings.over_limit);
+    }
+}
+
+/// What a look at one site came to.
+enum Seen {
+    /// It has too few tasks.
+    Small,
+    /// Nothing to judge now.
+    Still,
+    /// Its past is kept from now on.
+    Began,
+    /// There is no room for its past.
+    NoRoom,
+    /// A clock or a counter ran backwards.
+    Backwards,
+    /// This is what the detectors say.
+    Claims(Box<Claim>),
+}
+
+impl Look<'_> {
+    /// What holds for sites in which nothing grows.
+    fn others(&self, runtime: &Runtime) -> Opinion {
+        let watched = Duration::from_nanos(self.at.saturating_sub(runtime.since));
+        if let Some((_, reason)) = &runtime.doubt {
+            return Opinion::undecided(reason.clone());
+        }
+        if watched < SHORT.div_f64(self.detect.time_scale) {
+            return Opinion::undecided(format!("it has been watched for {} s only", watched.as_secs()));
+        }
+        if !self.runtime.exact && watched < self.detect.warm_up {
+            let why = self
+                .runtime
+                .reason
+                .as_deref()
+                .unwrap_or("its counts are not exact");
+            return Opinion::undecided(why);
+        }
+        Opinion::of(Verdict::Healthy)
+    }
+
+    fn key(&self, site: &SiteSnapshot) -> SiteKey {
+        SiteKey {
+            process: self.process.key,
+            runtime: self.runtime.runtime.wire,
+            site: site.info.id.clone(),
+        }
+    }
+
+    /// Takes the reading of one site, and judges it if there is something new to see.
+    fn site(&self, runtime: &mut Runtime, site: &SiteSnapshot, tick: u64, room: bool) -> Seen {
+        let Some(tracked) = runtime.sites.get_mut(site.info.id.as_str()) else {
+            if site.counts.live() < self.detect.least_tasks {
+                return Seen::Small;
+            }
+            if !room {
+                return Seen::NoRoom;
+            }
+            // Until now it had fewer tasks than are looked at.
+            let few = self.detect.least_tasks.saturating_sub(1);
+            let new = if self.at > runtime.since {
+                Site::risen(runtime.since, self.at, site.counts, few, self.detect.time_scale)
+            } else {
+                Site::new(self.at, site.counts)
+            };
+            let tracked = Tracked {
+                site: new,
+                found: false,
+                seen: tick,
+            };
+            runtime.sites.insert(site.info.id.as_str().into(), tracked);
+            return Seen::Began;
+        };
+        tracked.seen = tick;
+        let least = self.detect.growth.least_surplus;
+        match tracked
+            .site
+            .take(self.at, site.counts, least, self.detect.time_scale)
+        {
+            Taken::Nothing => Seen::Still,
+            Taken::Backwards => Seen::Backwards,
+            Taken::Bucket => Seen::Claims(Box::new(self.judge(&tracked.site, site))),
+        }
+    }
+
+    /// All detectors on one site.
+    fn judge(&self, site: &Site, snapshot: &SiteSnapshot) -> Claim {
+        let detect: &Detect = self.detect;
+        let counts_events = self.runtime.counted_by.is_some_and(process::counts_events);
+        let mut recent = points(site, 0);
+        let trace = site.trace();
+        let mut growth: Option<GrowthEvidence> = None;
+        for resolution in 0..WIDTHS.len() {
+            let window = if resolution == 0 {
+                std::mem::take(&mut recent)
+            } else {
+                points(site, resolution)
+            };
+            let judged = growth::judge(&window, &trace, counts_events, &detect.growth);
+            if resolution == 0 {
+                recent = window;
+            }
+            let better = match &growth {
+                None => true,
+                Some(best) => judged.opinion.verdict > best.opinion.verdict && judged.grows(),
+            };
+            if better {
+                growth = Some(judged);
+            }
+        }
+        let growth = growth.unwrap_or_default();
+        let never_ends = never_ends::judge(&growth, &trace, counts_events);
+        let stacks = self.facts.stacks.get(&self.key(snapshot)).copied();
+        let rules = rules::judge(&recent, snapshot.counts.live(), stacks, &detect.rules);
+        let trust = process::trust(self.runtime);
+        let decision = match site.past() {
+            Some(past) => {
+                let context = Context {
+                    watched_since: self.since as f64 / 1e9,
+                    past,
+                    spawned: snapshot.counts.spawned as f64,
+                    finished: snapshot.counts.finished as f64,
+                    trust,
+                    counts_events,
+                };
+                combine::decide(&growth, &never_ends, &rules, &context, detect)
+            }
+            None => Decision::default(),
+        };
+        Claim {
+            decision,
+            live: snapshot.counts.live(),
+            evidence: Evidence {
+                growth,
+                never_ends,
+                rules,
+                exhaustion: Vec::new(),
+                alternative: decision.alternative,
+                patience: decision.patience,
+                trust,
+            },
+        }
+    }
+}
+
+/// The complete whiles of one resolution, oldest first.
+fn points(site: &Site, resolution: usize) -> Vec<Point> {
+    let Some(ring) = site.ring(resolution) else {
+        return Vec::new();
+    };
+    let width = ring.width() as f64 / 1e9;
+    let buckets = ring.buckets();
+    buckets
+        .map(|(end, bucket)| Point {
+            at: end as f64 / 1e9,
+            width,
+            floor: f64::from(bucket.least),
+            last: f64::from(bucket.last),
+            spawned: f64::from(bucket.spawned),
+            finished: f64::from(bucket.finished),
+        })
+        .collect()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
