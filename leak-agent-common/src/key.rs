@@ -10,12 +10,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProcessKey {
     /// `group_leader->start_boottime`, nanoseconds of `CLOCK_BOOTTIME`.
     pub start_boottime: u64,
     /// Process id in the initial pid namespace.
     pub tgid: u32,
     /// Always 0: keeps the key free of uninitialised bytes, the kernel hashes all of them.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub pad: u32,
 }
 
@@ -24,6 +26,7 @@ pub struct ProcessKey {
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SiteKey {
     /// The process.
     pub process: ProcessKey,
@@ -39,6 +42,7 @@ pub struct SiteKey {
     /// One of [`runtime`].
     pub runtime: u32,
     /// Always 0.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub pad: u32,
 }
 

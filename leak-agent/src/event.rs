@@ -4,9 +4,10 @@ use crate::types::{BootTime, ExecId, ProcessKey};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::point::role;
 use leak_agent_common::record::{ProcessRecord, Record, STACK_CUT};
+use serde::{Deserialize, Serialize};
 
 /// One event. `at` is when the kernel saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// A process was created; it has its parent's image.
     Forked {
@@ -53,7 +54,7 @@ pub enum Event {
 }
 
 /// A creation stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackEvent {
     /// The process.
     pub process: ProcessKey,
@@ -66,9 +67,24 @@ pub struct StackEvent {
     /// Run-time address of the first byte of `bytes`.
     pub start: u64,
     /// The stack, from the creator's stack pointer (rounded down) upwards.
+    #[serde(skip)]
     pub bytes: Vec<u8>,
     /// There was more stack than was copied.
     pub cut: bool,
+}
+
+impl Event {
+    /// The same without the copy of a stack: all that counts need of it.
+    #[must_use]
+    pub fn without_bytes(&self) -> Self {
+        match self {
+            Self::Stack(stack) => Self::Stack(Box::new(StackEvent {
+                bytes: Vec::new(),
+                ..**stack
+            })),
+            other => other.clone(),
+        }
+    }
 }
 
 impl From<Record<'_>> for Event {

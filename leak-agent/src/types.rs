@@ -1,13 +1,17 @@
 //! Ids, addresses and time as newtypes, so that a file offset is never taken for an address, nor a pid for
 //! a process.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+
+pub mod label;
+pub mod shared;
 
 pub use leak_agent_common::key::ProcessKey;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`: the one clock that the kernel's start times, the ring records and the
 /// agent share. Time is an argument everywhere; `sys::clock` is the only place that reads it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct BootTime(pub u64);
 
 impl BootTime {
@@ -19,7 +23,7 @@ impl BootTime {
 }
 
 /// The image within a process: low 32 bits of the kernel's `self_exec_id`. It changes with every `exec`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct ExecId(pub u32);
 
 /// A virtual address as the ELF file states it (before the load bias).
@@ -51,16 +55,17 @@ macro_rules! hex_debug {
 hex_debug!(Vaddr FileOffset RuntimeAddr);
 
 /// Number of a plan in the kernel's map of plans. 0 means the kernel hooks (threads).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct PlanId(pub u32);
 
 /// What schedules a task. An opaque label outside `source/`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Runtime {
     /// Its number on the wire.
     pub wire: u32,
     /// Its name in metrics, reports and on the command line.
-    pub label: &'static str,
+    #[serde(with = "label")]
+    pub label: label::Label,
 }
 
 impl fmt::Display for Runtime {

@@ -18,6 +18,7 @@ use super::attachments::{self, Request};
 use super::books::{self, Often};
 use super::handle::{AgentHandle, StartError, Stop};
 use super::judge::Judge;
+use super::line::Line;
 use super::message::{Message, Resolution};
 use super::names;
 use super::pace::Pace;
@@ -30,7 +31,7 @@ use crate::bpf::{Hook, Kernel, Limits};
 use crate::config::{AgentConfig, Mode};
 use crate::detect::Judgement;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
-use crate::engine::{Engine, KernelRuntime, Snapshot, Uncounted};
+use crate::engine::{Input, Snapshot, Totals, Uncounted};
 use crate::event::Event;
 use crate::report::Report;
 use crate::source::{self, HookPlan};
@@ -131,15 +132,10 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
     for pattern in config.exes.patterns() {
         discovery.pin(pattern, started);
     }
-    let threads_runtime = KernelRuntime {
-        runtime: source::thread::RUNTIME,
-        evidence: "kernel tracepoints",
-        reserved: source::thread::reserved,
-    };
     let judge = Judge::start(&config.policy).map_err(StartError::Thread)?;
     let mut follower = Follower {
         judge,
-        engine: Engine::new(threads_runtime, config.max_processes as usize),
+        line: Line::new("kernel tracepoints", config.max_processes as usize),
         config,
         started,
         kernel,
@@ -190,7 +186,7 @@ struct Follower {
     config: AgentConfig,
     started: BootTime,
     kernel: Kernel,
-    engine: Engine,
+    line: Line,
     discovery: Discovery,
     pool: Pool,
     requests: Sender<Request>,
@@ -279,7 +275,8 @@ impl Follower {
                 let told = match result {
                     Ok((plan, facts)) => {
                         self.plans.insert(attachment, plan);
-                        self.engine.plan_armed(plan, facts);
+                        let facts = Box::new(facts);
+                        self.line.take(Input::PlanArmed { plan, facts });
                         Ok(())
                     }
                     Err(error) => Err(self.attach_failed(&error)),
@@ -292,18 +289,18 @@ impl Follower {
                     if let Some(watched) = watched {
                         self.trace_instead(process, watched, plan);
                     }
-                    self.engine.booked(process, plan, *facts);
+                    self.line.take(Input::Booked { process, plan, facts });
                 }
             }
             Message::Compared(asked) => drop(asked),
             Message::Watched(process, plan, facts) => {
                 self.watched.was_read(process, plan);
-                self.engine.watched(process, plan, *facts);
+                self.line.take(Input::Watched { process, plan, facts });
             }
             Message::Grew(plan, how) => self.want_probes(plan, how),
             Message::WatchOver(process, plan) => self.watched.was_read(process, plan),
-            Message::Detached(plan) => self.engine.plan_dropped(plan),
-            Message::Named(plan, sites) => self.engine.named(plan, sites),
+            Message::Detached(plan) => self.line.take(Input::PlanDropped { plan }),
+            Message::Named(plan, sites) => self.line.take(Input::Named { plan, sites }),
             Message::Resolved(resolution) => {
                 let Resolution {
                     process,
@@ -311,7 +308,12 @@ impl Follower {
                     number,
                     site,
                 } = resolution;
-                self.engine.resolve(process, exec, number, &site);
+                self.line.take(Input::Resolve {
+                    process,
+                    exec,
+                    number,
+                    site,
+                });
             }
         }
         self.act();
@@ -319,7 +321,7 @@ impl Follower {
 
     fn event(&mut self, event: Event, now: BootTime) {
         self.pace.event(&event, now);
-        self.engine.apply(&event);
+        self.line.take(Input::Event(event.without_bytes()));
         let notice = match event {
             Event::Stack(stack) => {
                 if self.discovery.ignores(&stack.process) {
@@ -357,9 +359,9 @@ impl Follower {
                     }
                 }
                 Action::Describe { process, comm, exe } => {
-                    self.engine.describe(process, &comm, exe.as_deref());
+                    self.line.take(Input::Describe { process, comm, exe });
                 }
-                Action::Unlisted { process } => self.engine.unlisted(process),
+                Action::Unlisted { process } => self.line.take(Input::Unlisted { process }),
                 Action::Attach {
                     attachment,
                     file,
@@ -392,7 +394,7 @@ impl Follower {
                     self.hooks.remove(&attachment);
                     self.files.remove(&attachment);
                     if let Some((watched, probes)) = self.watched.end(&attachment) {
-                        self.engine.plan_dropped(watched);
+                        self.line.take(Input::PlanDropped { plan: watched });
                         if !probes {
                             continue;
                         }
@@ -402,9 +404,9 @@ impl Follower {
                 }
                 Action::Follow { process, attachment } => {
                     if let Some(Way::Watch(plan)) = self.watched.follow(process, attachment) {
-                        self.engine.follow(process, plan);
+                        self.line.take(Input::Follow { process, plan });
                         let hooks = self.hooks.get(&attachment).map(Arc::clone);
-                        let urgent = self.engine.ran_before(process, plan);
+                        let urgent = self.line.engine().ran_before(process, plan);
                         if let Some(hooks) = hooks {
                             self.ask_books(books::Request::Watch {
                                 process,
@@ -416,15 +418,15 @@ impl Follower {
                         }
                         continue;
                     }
-                    if let Some(plan) = self.plans.get(&attachment) {
-                        self.engine.follow(process, *plan);
+                    if let Some(plan) = self.plans.get(&attachment).copied() {
+                        self.line.take(Input::Follow { process, plan });
                         if let Some(hooks) = self.hooks.get(&attachment) {
                             self.ask_books(books::Request::Follow {
                                 process,
-                                plan: *plan,
+                                plan,
                                 attachment,
                                 hooks: Arc::clone(hooks),
-                                urgent: self.engine.ran_before(process, *plan),
+                                urgent: self.line.engine().ran_before(process, plan),
                             });
                         }
                     }
@@ -433,7 +435,7 @@ impl Follower {
                     let watched = self.watched.unfollow(process, &attachment);
                     let plan = self.plans.get(&attachment).copied();
                     for plan in watched.into_iter().chain(plan) {
-                        self.engine.unfollow(process, plan);
+                        self.line.take(Input::Unfollow { process, plan });
                         self.ask_books(books::Request::Unfollow { process, plan });
                     }
                 }
@@ -444,15 +446,18 @@ impl Follower {
                     reason,
                 } => {
                     if let Some(runtime) = runtime {
-                        self.engine.refuse(process, runtime, &format!("{path}: {reason}"));
+                        let reason = format!("{path}: {reason}");
+                        self.line.take(Input::Refuse {
+                            process,
+                            runtime,
+                            reason,
+                        });
                     }
                 }
                 Action::Gone { process } => {
                     self.watched.forget(process);
-                    self.engine.apply(&Event::Exited {
-                        process,
-                        at: clock::now(),
-                    });
+                    let at = clock::now();
+                    self.line.take(Input::Event(Event::Exited { process, at }));
                 }
             }
         }
@@ -463,9 +468,19 @@ impl Follower {
         let _ = self.books.send(request);
     }
 
+    /// Whose plan this is, with probes or without.
+    fn attachment(&self, plan: PlanId) -> Option<AttachmentKey> {
+        let mut plans = self.plans.iter();
+        let traced = plans.find_map(|(attachment, id)| (*id == plan).then_some(*attachment));
+        traced.or_else(|| self.watched.attachment(plan))
+    }
+
     /// Asks for the names of sites that were seen for the first time.
     fn ask_names(&mut self) {
-        let unnamed = self.engine.take_unnamed();
+        let unnamed = self.line.take_unnamed();
+        for named in names::by_number(&unnamed, |plan| self.attachment(plan), &self.hooks) {
+            self.line.take(named);
+        }
         for request in names::requests(unnamed, &self.plans, &self.hooks, &self.files) {
             // Without the thread, sites are shown by their numbers.
             let _ = self.names.send(request);
@@ -486,13 +501,18 @@ impl Follower {
         match self.kernel.totals.read() {
             Ok(reading) => {
                 self.fill = reading.fill;
-                self.engine.totals(&reading.rows, self.lost_counts, clock::now());
+                self.line.take(Input::Totals(Totals {
+                    rows: reading.rows,
+                    lost_counts: self.lost_counts,
+                    at: clock::now(),
+                }));
                 self.ask_names();
                 self.compare_with_proc(now);
             }
             Err(error) => self.failed("totals_unreadable", &error),
         }
-        let garbage = self.engine.take_garbage(now);
+        self.line.take(Input::Sweep { at: now });
+        let garbage = self.line.take_garbage();
         for row in &garbage.rows {
             if let Err(error) = self.kernel.totals.forget(row) {
                 self.failed("rows_not_forgotten", &error);
@@ -516,15 +536,15 @@ impl Follower {
                 .name("trim".to_owned())
                 .spawn(heap::give_back);
         }
-        self.engine.snapshot(clock::now())
+        self.line.snapshot(clock::now())
     }
 
     /// Tells discovery whom the kernel counts, and the engine whom it does not, though `/proc` shows them.
     fn compare_with_proc(&mut self, now: BootTime) {
-        for process in self.engine.take_unknown() {
+        for process in self.line.take_unknown() {
             self.discovery.notice(Notice::Counted { process }, now);
         }
-        let engine = &self.engine;
+        let engine = self.line.engine();
         self.discovery
             .counted_all(|id| engine.key(id.tgid, id.start.nanos()), now);
         let uncounted = self.discovery.uncounted().map(|found| Uncounted {
@@ -533,7 +553,8 @@ impl Follower {
             exe: found.exe.map(str::to_owned),
             threads: found.threads,
         });
-        self.engine.uncounted(uncounted.collect());
+        let uncounted = Input::Uncounted(uncounted.collect());
+        self.line.take(uncounted);
     }
 
     /// Counts a failure, and says it the first time.
@@ -546,6 +567,6 @@ impl Follower {
     }
 
     fn report(&self, snapshot: &Snapshot, judgement: &Judgement) -> Report {
-        Report::build(snapshot, judgement, &self.facts(snapshot))
+        self.line.report(snapshot, judgement, &self.facts(snapshot))
     }
 }

@@ -6,6 +6,7 @@ mod follow;
 mod handle;
 mod judge;
 mod limits;
+mod line;
 mod message;
 mod names;
 mod pace;

@@ -4,6 +4,7 @@
 use super::message::Message;
 use crate::discovery::{AttachmentKey, INSPECT_BYTES_MAX};
 use crate::elf::Elf;
+use crate::engine::Input;
 use crate::source::{HookPlan, SiteInfo};
 use crate::sys::map::MappedFile;
 use crate::types::{ExecutableId, PlanId};
@@ -24,6 +25,33 @@ pub(super) struct Request {
     pub(super) numbers: Vec<u64>,
 }
 
+/// What the numbers of these sites say by themselves, until they are named.
+pub(super) fn by_number(
+    unnamed: &BTreeSet<(PlanId, u64)>,
+    attachment: impl Fn(PlanId) -> Option<AttachmentKey>,
+    hooks: &HashMap<AttachmentKey, Arc<HookPlan>>,
+) -> Vec<Input> {
+    let named = |(plan, numbers): (PlanId, Vec<u64>)| {
+        let names = hooks.get(&attachment(plan)?)?.names.as_ref()?;
+        let info = |number: u64| Some((number, names.number_only(number)?));
+        let sites = numbers.into_iter().filter_map(info).collect();
+        Some(Input::Named { plan, sites })
+    };
+    by_plan(unnamed.iter().copied())
+        .into_iter()
+        .filter_map(named)
+        .collect()
+}
+
+/// Numbers of sites, plan by plan.
+fn by_plan(sites: impl IntoIterator<Item = (PlanId, u64)>) -> BTreeMap<PlanId, Vec<u64>> {
+    let mut numbers: BTreeMap<PlanId, Vec<u64>> = BTreeMap::new();
+    for (plan, number) in sites {
+        numbers.entry(plan).or_default().push(number);
+    }
+    numbers
+}
+
 /// What is to be asked for these sites, plan by plan: of the plans whose file is at hand.
 pub(super) fn requests(
     unnamed: BTreeSet<(PlanId, u64)>,
@@ -31,10 +59,6 @@ pub(super) fn requests(
     hooks: &HashMap<AttachmentKey, Arc<HookPlan>>,
     files: &HashMap<AttachmentKey, (Arc<File>, ExecutableId)>,
 ) -> Vec<Request> {
-    let mut numbers: BTreeMap<PlanId, Vec<u64>> = BTreeMap::new();
-    for (plan, number) in unnamed {
-        numbers.entry(plan).or_default().push(number);
-    }
     let request = |(plan, numbers)| {
         let (attachment, _) = plans.iter().find(|(_, id)| **id == plan)?;
         let (file, executable) = files.get(attachment)?;
@@ -46,7 +70,7 @@ pub(super) fn requests(
             numbers,
         })
     };
-    numbers.into_iter().filter_map(request).collect()
+    by_plan(unnamed).into_iter().filter_map(request).collect()
 }
 
 /// Starts the thread; it ends when the returned sender is dropped.

@@ -83,6 +83,12 @@ impl Watched {
         ))
     }
 
+    /// Whose number this is.
+    pub(super) fn attachment(&self, plan: PlanId) -> Option<AttachmentKey> {
+        let mut plans = self.plans.iter();
+        plans.find_map(|(attachment, of)| (of.id == plan).then_some(*attachment))
+    }
+
     /// A process uses this file; `None` = it is not watched.
     pub(super) fn follow(&mut self, process: ProcessKey, attachment: AttachmentKey) -> Option<Way> {
         let plan = self.plans.get(&attachment)?;

@@ -4,13 +4,15 @@ use super::merge::{Finding, Ledger};
 use super::plan::PlanFacts;
 use super::snapshot::{BooksSnapshot, RepairSnapshot};
 use crate::types::{BootTime, PlanId};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sites of one repair that are remembered.
 const REPAIRED_SITES_MAX: usize = 20;
 
 /// What is known from the books.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BookFacts {
     /// What was alive when the probes began.
     pub baseline: Baseline,
@@ -40,7 +42,8 @@ pub struct BookFacts {
 }
 
 /// What is known of the time before the probes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Baseline {
     /// Alive when the probes began, by site: exact, or a lower bound.
     pub sites: BTreeMap<u64, u64>,
@@ -57,7 +60,8 @@ pub struct Baseline {
 }
 
 /// Events that no probe saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Missed {
     /// Spawns.
     pub spawned: u64,
@@ -66,7 +70,7 @@ pub struct Missed {
 }
 
 /// How our counts were corrected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
     /// When.
     pub at: BootTime,
@@ -79,7 +83,7 @@ pub struct Repair {
 }
 
 /// Tasks that ended and whose memory somebody still holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retained {
     /// How many: at most, for remains of tasks may look alike.
     pub count: u64,
@@ -92,7 +96,8 @@ pub struct Retained {
 }
 
 /// How often memory was read, by what for: the counters often, all lists rarely, all memory more rarely.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Readings {
     /// The runtimes' counters: one read per runtime.
     pub counters: u64,

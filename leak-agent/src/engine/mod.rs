@@ -7,6 +7,7 @@ mod baseline;
 mod books;
 mod bound;
 pub mod growth;
+mod input;
 pub mod merge;
 mod plan;
 mod process;
@@ -17,6 +18,7 @@ mod uncounted;
 mod watch;
 
 pub use books::{BookFacts, Readings, Retained};
+pub use input::{Input, Totals};
 pub use plan::{PlanFacts, Probes};
 pub use snapshot::Snapshot;
 pub use uncounted::Uncounted;
@@ -96,8 +98,42 @@ impl Engine {
         }
     }
 
+    /// Takes what happened. There is no other way in, so that a tape of all inputs has everything the engine knows.
+    pub fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.apply(&event),
+            Input::PlanArmed { plan, facts } => self.plan_armed(plan, *facts),
+            Input::PlanDropped { plan } => self.plan_dropped(plan),
+            Input::Named { plan, sites } => self.named(plan, sites),
+            Input::Follow { process, plan } => self.follow(process, plan),
+            Input::Unfollow { process, plan } => self.unfollow(process, plan),
+            Input::Booked { process, plan, facts } => self.booked(process, plan, *facts),
+            Input::Watched { process, plan, facts } => self.watched(process, plan, *facts),
+            Input::Refuse {
+                process,
+                runtime,
+                reason,
+            } => self.refuse(process, runtime, &reason),
+            Input::Describe { process, comm, exe } => self.describe(process, &comm, exe.as_deref()),
+            Input::Unlisted { process } => self.unlisted(process),
+            Input::Uncounted(processes) => self.uncounted(processes),
+            Input::Resolve {
+                process,
+                exec,
+                number,
+                site,
+            } => self.resolve(process, exec, number, &site),
+            Input::Totals(Totals {
+                rows,
+                lost_counts,
+                at,
+            }) => self.totals(&rows, lost_counts, at),
+            Input::Sweep { at } => self.sweep(at),
+        }
+    }
+
     /// Takes one event of the ring.
-    pub fn apply(&mut self, event: &Event) {
+    fn apply(&mut self, event: &Event) {
         self.count("events");
         match event {
             Event::Forked {
@@ -133,19 +169,19 @@ impl Engine {
     }
 
     /// A plan is attached and counts since `facts.armed_at`.
-    pub fn plan_armed(&mut self, plan: PlanId, facts: PlanFacts) {
+    fn plan_armed(&mut self, plan: PlanId, facts: PlanFacts) {
         self.plans.insert(plan, Arc::new(facts));
     }
 
     /// A plan is detached.
-    pub fn plan_dropped(&mut self, plan: PlanId) {
+    fn plan_dropped(&mut self, plan: PlanId) {
         self.plans.remove(&plan);
         self.unnamed.retain(|(of, _)| *of != plan);
         self.asked.retain(|(of, _)| *of != plan);
     }
 
     /// Takes the names of sites that [`Self::take_unnamed`] gave.
-    pub fn named(&mut self, plan: PlanId, sites: Vec<(u64, SiteInfo)>) {
+    fn named(&mut self, plan: PlanId, sites: Vec<(u64, SiteInfo)>) {
         if let Some(facts) = self.plans.get_mut(&plan) {
             Arc::make_mut(facts).named(sites);
         }
@@ -173,7 +209,7 @@ impl Engine {
     }
 
     /// This image of a process has mapped a file with this plan.
-    pub fn follow(&mut self, process: ProcessKey, plan: PlanId) {
+    fn follow(&mut self, process: ProcessKey, plan: PlanId) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.follow(plan);
         }
@@ -189,7 +225,7 @@ impl Engine {
     }
 
     /// What the runtime's own books say of this plan in this process.
-    pub fn booked(&mut self, process: ProcessKey, plan: PlanId, facts: BookFacts) {
+    fn booked(&mut self, process: ProcessKey, plan: PlanId, facts: BookFacts) {
         for number in facts.baseline.sites.keys() {
             self.see(plan, *number);
         }
@@ -199,7 +235,7 @@ impl Engine {
     }
 
     /// What the runtime's own books say of this plan, which has no probes, in this process.
-    pub fn watched(&mut self, process: ProcessKey, plan: PlanId, facts: WatchFacts) {
+    fn watched(&mut self, process: ProcessKey, plan: PlanId, facts: WatchFacts) {
         for site in facts.sites.keys() {
             self.see(plan, *site);
         }
@@ -209,35 +245,35 @@ impl Engine {
     }
 
     /// The image has the file no longer mapped.
-    pub fn unfollow(&mut self, process: ProcessKey, plan: PlanId) {
+    fn unfollow(&mut self, process: ProcessKey, plan: PlanId) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.unfollow(plan);
         }
     }
 
     /// A process has a runtime that is not followed.
-    pub fn refuse(&mut self, process: ProcessKey, runtime: Runtime, reason: &str) {
+    fn refuse(&mut self, process: ProcessKey, runtime: Runtime, reason: &str) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.refuse(runtime, reason);
         }
     }
 
     /// What discovery read of a process. One that was never described is not wanted: it is counted, not shown.
-    pub fn describe(&mut self, process: ProcessKey, comm: &str, exe: Option<&str>) {
+    fn describe(&mut self, process: ProcessKey, comm: &str, exe: Option<&str>) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.describe(comm, exe);
         }
     }
 
     /// A process was there before its first task was counted.
-    pub fn unlisted(&mut self, process: ProcessKey) {
+    fn unlisted(&mut self, process: ProcessKey) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.unlisted = true;
         }
     }
 
     /// The processes that are wanted and that the kernel does not count, all of them.
-    pub fn uncounted(&mut self, processes: Vec<Uncounted>) {
+    fn uncounted(&mut self, processes: Vec<Uncounted>) {
         self.uncounted = processes;
     }
 
@@ -254,14 +290,14 @@ impl Engine {
     }
 
     /// The kernel runtime's site number of this image leads to this site.
-    pub fn resolve(&mut self, process: ProcessKey, exec: ExecId, number: u64, site: &Arc<SiteInfo>) {
+    fn resolve(&mut self, process: ProcessKey, exec: ExecId, number: u64, site: &Arc<SiteInfo>) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.threads.resolve(exec, number, site);
         }
     }
 
     /// Takes all rows of totals, as read at `at`, and how many counts the kernel could not store so far.
-    pub fn totals(&mut self, rows: &[(SiteKey, SiteTotals)], lost_counts: u64, at: BootTime) {
+    fn totals(&mut self, rows: &[(SiteKey, SiteTotals)], lost_counts: u64, at: BootTime) {
         self.lost_counts = lost_counts;
         *self.counters.entry("rows").or_default() += rows.len() as u64;
         for (key, totals) in rows {
@@ -293,8 +329,8 @@ impl Engine {
         std::mem::take(&mut self.unknown)
     }
 
-    /// What can be cleared: rows that are done, and what belonged to processes that ended a while before `now`.
-    pub fn take_garbage(&mut self, now: BootTime) -> Garbage {
+    /// Forgets processes that ended a while before `now`.
+    fn sweep(&mut self, now: BootTime) {
         let over: Vec<ProcessKey> = self
             .processes
             .iter()
@@ -309,6 +345,10 @@ impl Engine {
                 self.garbage.processes.push(key);
             }
         }
+    }
+
+    /// What can be cleared since this was last asked: rows that are done, and what belonged to processes that are forgotten.
+    pub fn take_garbage(&mut self) -> Garbage {
         std::mem::take(&mut self.garbage)
     }
 

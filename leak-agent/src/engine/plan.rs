@@ -1,8 +1,9 @@
 //! What the engine keeps of a hook plan that is attached.
 
 use super::snapshot::CountedBy;
-use crate::source::{Evidence, HookPlan, SiteInfo, SiteNames};
-use crate::types::{BootTime, Runtime};
+use crate::source::{Evidence, HookPlan, SiteInfo};
+use crate::types::{BootTime, Runtime, shared};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 const NAMED_MAX: usize = 1 << 16;
 
 /// A plan, as far as counts need it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlanFacts {
     /// Its runtime.
     pub runtime: Runtime,
@@ -23,9 +24,10 @@ pub struct PlanFacts {
     /// What is not followed, each as half a sentence.
     pub gaps: Vec<String>,
     /// The sites by their numbers, as far as they are known.
+    #[serde(with = "shared::values")]
     pub sites: HashMap<u64, Arc<SiteInfo>>,
-    /// What is known of further sites.
-    pub names: Option<Arc<dyn SiteNames>>,
+    /// There are further sites: they are named as they are seen.
+    pub open: bool,
     /// When its points began to count; without probes, when it was first watched.
     pub armed_at: BootTime,
     /// Whether its points are attached, and why.
@@ -35,7 +37,7 @@ pub struct PlanFacts {
 }
 
 /// How the tasks of a plan are counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probes {
     /// By its points: they are attached because of this, as half a sentence; `None` = so the operator wants it.
     Attached(Option<String>),
@@ -59,7 +61,7 @@ impl PlanFacts {
                 .iter()
                 .map(|site| (site.number, Arc::new(site.info.clone())))
                 .collect(),
-            names: plan.names.clone(),
+            open: plan.names.is_some(),
             armed_at,
             unlisted: plan
                 .sites
@@ -86,22 +88,21 @@ impl PlanFacts {
 
     /// What people are shown of a site; `None` = the plan does not have it.
     pub(super) fn site(&self, number: u64) -> Option<Arc<SiteInfo>> {
-        let known = self.sites.get(&number).cloned();
-        known.or_else(|| Some(Arc::new(self.names.as_ref()?.number_only(number)?)))
+        self.sites.get(&number).cloned()
     }
 
     /// Whether the site's name is still to be asked for.
     pub(super) fn is_unnamed(&self, number: u64) -> bool {
-        let names = self.names.as_ref().filter(|_| !self.sites.contains_key(&number));
-        self.sites.len() < NAMED_MAX && names.is_some_and(|names| names.number_only(number).is_some())
+        self.open && self.sites.len() < NAMED_MAX && !self.sites.contains_key(&number)
     }
 
-    /// Takes the names of sites.
+    /// Takes the names of sites: better ones for those that have some.
     pub(super) fn named(&mut self, sites: Vec<(u64, SiteInfo)>) {
-        let room = NAMED_MAX.saturating_sub(self.sites.len());
-        let sites = sites.into_iter().take(room);
-        self.sites
-            .extend(sites.map(|(number, info)| (number, Arc::new(info))));
+        for (number, info) in sites {
+            if self.sites.len() < NAMED_MAX || self.sites.contains_key(&number) {
+                self.sites.insert(number, Arc::new(info));
+            }
+        }
     }
 }
 

@@ -89,7 +89,7 @@ fn facts(armed_at: u64) -> PlanFacts {
             (0x1000, Arc::new(info("a", false))),
             (0x2000, Arc::new(info("b", true))),
         ]),
-        names: None,
+        open: false,
         armed_at: BootTime(armed_at),
         probes: Probes::Attached(None),
         unlisted: 0,
@@ -113,6 +113,11 @@ fn process(engine: &mut Engine, key: ProcessKey) -> ProcessSnapshot {
         .into_iter()
         .find(|process| process.key == key)
         .unwrap()
+}
+
+fn garbage(engine: &mut Engine, now: BootTime) -> Garbage {
+    engine.take(Input::Sweep { at: now });
+    engine.take_garbage()
 }
 
 /// A process that began after the points were armed is exact, and its system sites are left out of its total.
@@ -211,7 +216,7 @@ fn rows_of_the_image_before_exec_are_garbage() {
     ];
     engine.totals(&rows, 0, BootTime(500));
     assert_eq!(process(&mut engine, P).runtimes[1].counts.live(), 1);
-    assert_eq!(engine.take_garbage(BootTime(500)).rows, [task(P, 4, 0x1000)]);
+    assert_eq!(garbage(&mut engine, BootTime(500)).rows, [task(P, 4, 0x1000)]);
 }
 
 /// A ticket counts at the site its stack leads to, before and after its task has ended, whenever that is learned.
@@ -233,7 +238,7 @@ fn ticket_counts_at_the_site_it_is_resolved_to() {
         BootTime(2),
     );
     assert_eq!(
-        engine.take_garbage(BootTime(2)).rows,
+        garbage(&mut engine, BootTime(2)).rows,
         [thread(P, early), thread(P, late)]
     );
     engine.resolve(P, ExecId(0), late, &site);
@@ -274,8 +279,8 @@ fn process_without_threads_has_ended() {
     assert!(process(&mut engine, P).alive, "one reading proves nothing");
     engine.totals(&rows, 0, BootTime(2));
     assert!(!process(&mut engine, P).alive);
-    assert!(engine.take_garbage(BootTime(3)).processes.is_empty());
-    let garbage = engine.take_garbage(BootTime(3_000_000_000));
+    assert!(garbage(&mut engine, BootTime(3)).processes.is_empty());
+    let garbage = garbage(&mut engine, BootTime(3_000_000_000));
     assert_eq!(
         (garbage.processes, garbage.rows),
         (vec![P], vec![thread(P, site::MAIN)])

@@ -4,6 +4,7 @@ use super::KernelRuntime;
 use super::snapshot::{CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot};
 use crate::source::SiteInfo;
 use crate::types::ProcessKey;
+use serde::{Deserialize, Serialize};
 
 /// Said of a process that the kernel's walk over its tasks does not list.
 const REASON: &str = "the kernel's task list does not show this process to BPF: its threads are counted from /proc, and what \
@@ -12,7 +13,7 @@ const REASON: &str = "the kernel's task list does not show this process to BPF: 
 const CLOSED: &str = "; its executable cannot be read either, so that no other runtime is seen";
 
 /// One of them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Uncounted {
     /// Its key, with a start time as coarse as `/proc` tells it.
     pub process: ProcessKey,

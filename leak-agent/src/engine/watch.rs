@@ -4,10 +4,12 @@ use super::plan::PlanFacts;
 use super::process::{Birth, Process};
 use super::snapshot::{Counts, WatchSnapshot};
 use crate::types::{BootTime, PlanId};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The newest reading of one plan in one process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WatchFacts {
     /// When the tasks were seen alive; `None` = they were not read yet.
     pub as_of: Option<BootTime>,
@@ -34,7 +36,7 @@ pub struct WatchFacts {
 }
 
 /// What the runtimes themselves count as alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Tasks.
     pub live: u64,

@@ -2,7 +2,8 @@
 
 use super::Books;
 use crate::elf::Elf;
-use crate::types::{FileOffset, Runtime, Vaddr};
+use crate::types::{FileOffset, Runtime, Vaddr, label};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub trait SiteNames: Send + Sync + fmt::Debug {
 }
 
 /// How what is said of a runtime is known, for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// How the points were found: "structure", "structure + 1 symbol".
     pub points: String,
@@ -141,7 +142,7 @@ pub struct PlannedSite {
 }
 
 /// What people are shown of a spawn site.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteInfo {
     /// Stable between restarts of the program, unique in the process and runtime:
     /// `<executable id>:<address>`, never a name.
@@ -151,7 +152,8 @@ pub struct SiteInfo {
     /// "src/conn.rs:88", as the file says it; `None` = the file does not say.
     pub location: Option<String>,
     /// What sort of task: a fixed word of the source ("async", "blocking", "local", "main", "pthread").
-    pub kind: &'static str,
+    #[serde(with = "label")]
+    pub kind: label::Label,
     /// The runtime's own job: shown, but left out of totals.
     pub system: bool,
     /// The name may be that of another site with equal code (folded functions).

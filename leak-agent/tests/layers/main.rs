@@ -169,10 +169,21 @@ fn violating_code_is_found() {
         ),
         (
             Rule::Serialise,
-            "engine/mod.rs",
+            "discovery/mod.rs",
             "#[derive(serde::Serialize)] struct S;",
         ),
-        (Rule::Serialise, "types.rs", "use serde::Serialize;"),
+        (Rule::Serialise, "source/books.rs", "use serde::Serialize;"),
+        (Rule::Serialise, "types.rs", "use serde_json::Value;"),
+        (
+            Rule::Serialise,
+            "engine/mod.rs",
+            "fn f() { serde_json::to_string(&1); }",
+        ),
+        (
+            Rule::Serialise,
+            "output/text.rs",
+            "fn f() { rmp_serde::to_vec(&1); }",
+        ),
     ];
     for (rule, path, text) in cases {
         let found = broken(path, text);

@@ -6,7 +6,7 @@ use crate::agent::books;
 use crate::bpf::BpfError;
 use crate::bpf::error::chain;
 use crate::discovery::AttachmentKey;
-use crate::engine::{PlanFacts, Probes};
+use crate::engine::{Input, PlanFacts, Probes};
 use crate::source::HookPlan;
 use crate::sys::clock;
 use crate::types::{PlanId, ProcessKey};
@@ -29,7 +29,8 @@ impl Follower {
             let facts = PlanFacts::new(hooks, now, Probes::None);
             let plan = self.watched.begin(attachment, file);
             self.plans.insert(attachment, plan);
-            self.engine.plan_armed(plan, facts);
+            let facts = Box::new(facts);
+            self.line.take(Input::PlanArmed { plan, facts });
             Ok(())
         } else {
             Err(UNREADABLE.to_owned())
@@ -69,7 +70,8 @@ impl Follower {
         };
         match result {
             Ok((plan, facts)) => {
-                self.engine.plan_armed(plan, facts);
+                let facts = Box::new(facts);
+                self.line.take(Input::PlanArmed { plan, facts });
                 self.plans.insert(attachment, plan);
                 for process in self.watched.attached(&attachment, plan) {
                     self.ask_books(books::Request::Follow {
@@ -88,7 +90,8 @@ impl Follower {
                     facts.gaps.push(format!(
                         "its tasks grow, and probes could not be attached: {reason}"
                     ));
-                    self.engine.plan_armed(plan, facts);
+                    let facts = Box::new(facts);
+                    self.line.take(Input::PlanArmed { plan, facts });
                 }
             }
         }
@@ -104,8 +107,14 @@ impl Follower {
 
     /// What was alive before its probes is known: a process that was watched is traced from now on.
     pub(super) fn trace_instead(&mut self, process: ProcessKey, watched: PlanId, traced: PlanId) {
-        self.engine.follow(process, traced);
-        self.engine.unfollow(process, watched);
+        self.line.take(Input::Follow {
+            process,
+            plan: traced,
+        });
+        self.line.take(Input::Unfollow {
+            process,
+            plan: watched,
+        });
         self.ask_books(books::Request::Unfollow {
             process,
             plan: watched,

@@ -2,6 +2,7 @@
 //! with BPF.
 
 use crate::agent::books::{self, Often};
+use crate::agent::line::Line;
 use crate::agent::message::Message;
 use crate::agent::names;
 use crate::agent::reconcile::Reconciler;
@@ -9,7 +10,7 @@ use crate::agent::watched::{Watched, Way};
 use crate::config::AgentConfig;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
 use crate::engine::snapshot::{CountedBy, RuntimeSnapshot};
-use crate::engine::{Engine, KernelRuntime, PlanFacts, Probes};
+use crate::engine::{Input, PlanFacts, Probes};
 use crate::event::Event;
 use crate::source::{self, HookPlan};
 use crate::sys::{clock, proc};
@@ -32,7 +33,7 @@ const UNREADABLE: &str =
 /// What is known of them.
 pub(super) struct Tasks {
     messages: Receiver<Message>,
-    engine: Engine,
+    line: Line,
     discovery: Discovery,
     pool: Pool,
     books: Sender<books::Request>,
@@ -87,14 +88,9 @@ impl Tasks {
             attachments_max: FILES_MAX,
             ..Settings::default()
         };
-        let threads = KernelRuntime {
-            runtime: source::thread::RUNTIME,
-            evidence: "/proc/PID/stat",
-            reserved: source::thread::reserved,
-        };
         Ok(Self {
             messages,
-            engine: Engine::new(threads, config.max_processes as usize),
+            line: Line::new("/proc/PID/stat", config.max_processes as usize),
             discovery: Discovery::new(settings, clock::now()),
             pool,
             books,
@@ -126,20 +122,20 @@ impl Tasks {
         let at = BootTime(process.start_boottime);
         if first && forked {
             // Nobody is its parent that we could ask: it may have inherited anything.
-            self.engine.apply(&Event::Forked {
+            self.line.take(Input::Event(Event::Forked {
                 process,
                 parent: process,
                 exec,
                 comm,
                 at,
-            });
+            }));
         } else {
-            self.engine.apply(&Event::Execed {
+            self.line.take(Input::Event(Event::Execed {
                 process,
                 exec,
                 comm,
                 at,
-            });
+            }));
         }
         self.forget_books(process);
         let notice = if first {
@@ -154,7 +150,7 @@ impl Tasks {
     /// A process has ended.
     pub(super) fn ends(&mut self, process: ProcessKey, now: BootTime) {
         self.images.remove(&process);
-        self.engine.apply(&Event::Exited { process, at: now });
+        self.line.take(Input::Event(Event::Exited { process, at: now }));
         self.forget_books(process);
         self.discovery.notice(Notice::Exited { process }, now);
         self.act();
@@ -179,8 +175,9 @@ impl Tasks {
 
     /// The runtimes of each process, threads not among them.
     pub(super) fn runtimes(&mut self, now: BootTime) -> BTreeMap<ProcessKey, Vec<RuntimeSnapshot>> {
-        let _rows = self.engine.take_garbage(now); // there are none
-        let snapshot = self.engine.snapshot(now);
+        self.line.take(Input::Sweep { at: now });
+        let _rows = self.line.take_garbage(); // there are none
+        let snapshot = self.line.snapshot(now);
         let followed = snapshot.processes.into_iter().map(|mut process| {
             process
                 .runtimes
@@ -200,15 +197,18 @@ impl Tasks {
             Message::Discovered(done) => self.discovery.done(done, clock::now()),
             Message::Watched(process, plan, facts) => {
                 self.watched.was_read(process, plan);
-                self.engine.watched(process, plan, *facts);
-                let unnamed = self.engine.take_unnamed();
+                self.line.take(Input::Watched { process, plan, facts });
+                let unnamed = self.line.take_unnamed();
+                for named in names::by_number(&unnamed, |plan| self.watched.attachment(plan), &self.hooks) {
+                    self.line.take(named);
+                }
                 for request in names::requests(unnamed, &self.plans, &self.hooks, &self.files) {
                     // Without the thread, sites are shown by their numbers.
                     let _ = self.names.send(request);
                 }
             }
             Message::WatchOver(process, plan) => self.watched.was_read(process, plan),
-            Message::Named(plan, sites) => self.engine.named(plan, sites),
+            Message::Named(plan, sites) => self.line.take(Input::Named { plan, sites }),
             Message::Compared(asked) => drop(asked),
             // Those of BPF: nobody sends them.
             Message::Events(_)
@@ -230,7 +230,7 @@ impl Tasks {
                     }
                 }
                 Action::Describe { process, comm, exe } => {
-                    self.engine.describe(process, &comm, exe.as_deref());
+                    self.line.take(Input::Describe { process, comm, exe });
                 }
                 Action::Unlisted { .. } => {}
                 Action::Attach {
@@ -243,8 +243,8 @@ impl Tasks {
                     let now = clock::now();
                     let told = if plan.books.is_some() {
                         let id = self.watched.begin(attachment, None);
-                        self.engine
-                            .plan_armed(id, PlanFacts::new(&plan, now, Probes::None));
+                        let facts = Box::new(PlanFacts::new(&plan, now, Probes::None));
+                        self.line.take(Input::PlanArmed { plan: id, facts });
                         self.plans.insert(attachment, id);
                         if plan.names.is_some() {
                             self.files.insert(attachment, (file, executable));
@@ -261,7 +261,7 @@ impl Tasks {
                     self.files.remove(&attachment);
                     self.plans.remove(&attachment);
                     if let Some((plan, _)) = self.watched.end(&attachment) {
-                        self.engine.plan_dropped(plan);
+                        self.line.take(Input::PlanDropped { plan });
                     }
                 }
                 Action::Follow { process, attachment } => {
@@ -269,7 +269,7 @@ impl Tasks {
                     if let (Some(Way::Watch(plan)), Some(hooks)) =
                         (self.watched.follow(process, attachment), hooks)
                     {
-                        self.engine.follow(process, plan);
+                        self.line.take(Input::Follow { process, plan });
                         self.ask_books(books::Request::Watch {
                             process,
                             plan,
@@ -281,7 +281,7 @@ impl Tasks {
                 }
                 Action::Unfollow { process, attachment } => {
                     if let Some(plan) = self.watched.unfollow(process, &attachment) {
-                        self.engine.unfollow(process, plan);
+                        self.line.take(Input::Unfollow { process, plan });
                         self.ask_books(books::Request::Unfollow { process, plan });
                     }
                 }
@@ -292,7 +292,12 @@ impl Tasks {
                     reason,
                 } => {
                     if let Some(runtime) = runtime {
-                        self.engine.refuse(process, runtime, &format!("{path}: {reason}"));
+                        let reason = format!("{path}: {reason}");
+                        self.line.take(Input::Refuse {
+                            process,
+                            runtime,
+                            reason,
+                        });
                     }
                 }
                 Action::Gone { process } => self.forget_books(process), // the scan says so, too
