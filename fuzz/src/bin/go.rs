@@ -40,6 +40,7 @@ fn tables(bytes: &[u8], length: u16) {
         id: leak_agent_fuzz::identity(),
         debug: None,
     };
+    let _ = Go.stack_code(&elf);
     if let Inspection::Plan(plan) = Go.inspect(&elf) {
         assert!(plan.points.iter().all(|point| point.offset.0 < file.len() as u64));
         let numbers: Vec<u64> = (0..0x240_u64)
@@ -79,6 +80,10 @@ fn check(books: &mut dyn ProcessBooks, memory: &Changing) {
         let _ = books.find(memory, &[], &[], &Budget::default());
         if let Ok(counters) = books.counters(memory) {
             assert!(counters.len() <= 1);
+        }
+        if let Ok(Some(work)) = books.threads(memory) {
+            let all: u64 = work.activities.iter().map(|(_, threads)| *threads).sum();
+            assert!(work.bound <= all, "{work:?}");
         }
         let Ok(listing) = books.list(memory, LIMIT) else {
             continue;

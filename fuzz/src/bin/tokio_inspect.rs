@@ -14,6 +14,7 @@ fuzz_target!(
             debug: None,
         };
         for source in source::all() {
+            let _ = source.stack_code(&elf);
             if let Inspection::Plan(plan) = source.inspect(&elf) {
                 let offsets: Vec<u64> = plan.points.iter().map(|point| point.offset.0).collect();
                 assert!(offsets.is_sorted_by(|a, b| a < b), "no two points at one offset");

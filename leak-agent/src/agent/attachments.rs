@@ -60,7 +60,7 @@ fn serve(mut attacher: Attacher, requests: &Receiver<Request>, inbox: &SyncSende
                     let id = done.plan;
                     tracing::info!(path, plan = id.0, points = plan.points.len(), runtime = %plan.runtime, "attached");
                     attached.insert(attachment, done);
-                    (id, facts)
+                    (id, Box::new(facts))
                 });
                 Message::Attached(attachment, result)
             }

@@ -275,7 +275,6 @@ impl Follower {
                 let told = match result {
                     Ok((plan, facts)) => {
                         self.plans.insert(attachment, plan);
-                        let facts = Box::new(facts);
                         self.line.take(Input::PlanArmed { plan, facts });
                         Ok(())
                     }

@@ -20,6 +20,7 @@ impl Line {
             runtime: source::thread::RUNTIME,
             evidence,
             reserved: source::thread::reserved,
+            maker: source::thread::maker,
         };
         Self {
             engine: Engine::new(threads, max_processes),

@@ -16,7 +16,7 @@ pub(super) enum Message {
     /// An answer of the discovery pool.
     Discovered(Done),
     /// A plan is attached, or is not.
-    Attached(AttachmentKey, Result<(PlanId, PlanFacts), BpfError>),
+    Attached(AttachmentKey, Result<(PlanId, Box<PlanFacts>), BpfError>),
     /// The books of a plan's runtime in this process were read.
     Booked(ProcessKey, PlanId, Box<BookFacts>),
     /// Somebody asked for comparisons: those of one file in one process are done.

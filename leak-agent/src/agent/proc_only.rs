@@ -210,8 +210,10 @@ impl ProcOnly {
         let mut processes: Vec<ProcessSnapshot> = ended.map(|(key, known)| row(*key, known, false)).collect();
         processes.extend(self.known.iter().map(|(key, known)| row(*key, known, true)));
         for process in &mut processes {
-            let others = others.remove(&process.key).into_iter().flatten();
-            process.runtimes.extend(others);
+            if let Some((runtimes, schedulers)) = others.remove(&process.key) {
+                process.runtimes.extend(runtimes);
+                process.schedulers = schedulers;
+            }
         }
         processes.sort_by_key(|process| (process.key.tgid, process.key.start_boottime));
         Some(Snapshot {
@@ -358,6 +360,7 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
                 counts,
             }],
         }],
+        schedulers: Vec::new(),
     }
 }
 

@@ -85,6 +85,15 @@ impl Functions {
         }
     }
 
+    /// Those that the unwind tables describe, and no others: nothing is estimated where they leave out code.
+    #[must_use]
+    pub fn described(image: &Image<'_>) -> Self {
+        Self {
+            list: flatten(from_unwind_tables(image).unwrap_or_default()),
+            bounds: Bounds::UnwindTables,
+        }
+    }
+
     /// The function that holds the address.
     #[must_use]
     pub fn containing(&self, vaddr: u64) -> Option<Function> {

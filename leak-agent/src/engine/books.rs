@@ -2,6 +2,7 @@
 
 use super::merge::{Finding, Ledger};
 use super::plan::PlanFacts;
+use super::schedulers::ThreadFacts;
 use super::snapshot::{BooksSnapshot, RepairSnapshot};
 use crate::types::{BootTime, PlanId};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub struct BookFacts {
     pub readings: Readings,
     /// Tasks that ended and whose memory somebody still holds, as the last search saw them; `None` = not known.
     pub retained: Option<Retained>,
+    /// What the threads of the runtime's scheduler do; `None` = the books do not tell, or were not asked yet.
+    pub threads: Option<ThreadFacts>,
 }
 
 /// What is known of the time before the probes.
@@ -127,6 +130,7 @@ impl Default for BookFacts {
             trouble: None,
             readings: Readings::default(),
             retained: None,
+            threads: None,
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod merge;
 mod plan;
 mod process;
 mod runtime;
+mod schedulers;
 pub mod snapshot;
 mod threads;
 mod uncounted;
@@ -20,12 +21,13 @@ mod watch;
 pub use books::{BookFacts, Readings, Retained};
 pub use input::{Input, Totals};
 pub use plan::{PlanFacts, Probes};
+pub use schedulers::ThreadFacts;
 pub use snapshot::Snapshot;
 pub use uncounted::Uncounted;
 pub use watch::{Counted, WatchFacts};
 
 use crate::event::Event;
-use crate::source::SiteInfo;
+use crate::source::{Maker, SiteInfo};
 use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
@@ -50,6 +52,8 @@ pub struct KernelRuntime {
     pub evidence: &'static str,
     /// Names of its reserved site numbers.
     pub reserved: fn(u64) -> SiteInfo,
+    /// Who made the tasks of a site.
+    pub maker: fn(&SiteInfo) -> Maker,
 }
 
 /// What the engine no longer needs, for the caller to clear.

@@ -2,9 +2,10 @@
 
 use super::snapshot::CountedBy;
 use crate::source::{Evidence, HookPlan, SiteInfo};
+use crate::types::label::{self, Label};
 use crate::types::{BootTime, Runtime, shared};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Sites of one plan that have names: further ones are shown by their numbers.
@@ -34,6 +35,9 @@ pub struct PlanFacts {
     pub probes: Probes,
     /// Spawn sites whose tasks are in no list of the runtime, without its own.
     pub unlisted: usize,
+    /// Ids of the sites whose tasks hold a thread of the runtime's scheduler each, by what that thread does then.
+    #[serde(default, with = "label::keys")]
+    pub holds: BTreeMap<Label, BTreeSet<String>>,
 }
 
 /// How the tasks of a plan are counted.
@@ -68,6 +72,7 @@ impl PlanFacts {
                 .iter()
                 .filter(|site| !site.listed && !site.info.system)
                 .count(),
+            holds: holds(plan),
             probes,
         }
     }
@@ -104,6 +109,16 @@ impl PlanFacts {
             }
         }
     }
+}
+
+fn holds(plan: &HookPlan) -> BTreeMap<Label, BTreeSet<String>> {
+    let mut holds: BTreeMap<Label, BTreeSet<String>> = BTreeMap::new();
+    for site in &plan.sites {
+        if let Some(what) = site.holds {
+            holds.entry(what).or_default().insert(site.info.id.clone());
+        }
+    }
+    holds
 }
 
 fn clamp(count: usize) -> u32 {

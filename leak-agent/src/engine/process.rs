@@ -221,12 +221,15 @@ impl Process {
             let refused = self.refused.get(&wire);
             runtimes.extend(self.runtime(followed, refused, lost.as_deref()));
         }
+        let threads = runtimes.first().map_or(&[][..], |threads| &threads.sites);
+        let schedulers = self.schedulers(kernel, plans, threads, &runtimes);
         ProcessSnapshot {
             key,
             comm: self.comm.clone(),
             exe: self.exe.clone(),
             alive: self.ended.is_none(),
             runtimes,
+            schedulers,
         }
     }
 }

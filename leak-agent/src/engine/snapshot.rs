@@ -32,6 +32,23 @@ pub struct ProcessSnapshot {
     pub alive: bool,
     /// Its runtimes, threads first.
     pub runtimes: Vec<RuntimeSnapshot>,
+    /// What the schedulers of its runtimes do with its threads, as far as that is known.
+    pub schedulers: Vec<SchedulerSnapshot>,
+}
+
+/// What the scheduler of one runtime does with threads of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerSnapshot {
+    /// Whose.
+    pub runtime: Runtime,
+    /// Its threads; `None` = not known.
+    pub threads: Option<u64>,
+    /// How many do what: each thread in one entry, and of all activities of which something is known one.
+    pub activities: Vec<(&'static str, u64)>,
+    /// Threads that run one task and no other; `None` = not known.
+    pub bound: Option<u64>,
+    /// When that was so; `None` = now.
+    pub as_of: Option<BootTime>,
 }
 
 /// One runtime in one process.

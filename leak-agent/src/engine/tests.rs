@@ -43,6 +43,7 @@ fn engine() -> Engine {
             runtime: THREAD,
             evidence: "test",
             reserved,
+            maker: |_| Maker::Other,
         },
         10,
     )
@@ -93,6 +94,7 @@ fn facts(armed_at: u64) -> PlanFacts {
         armed_at: BootTime(armed_at),
         probes: Probes::Attached(None),
         unlisted: 0,
+        holds: std::collections::BTreeMap::new(),
     }
 }
 

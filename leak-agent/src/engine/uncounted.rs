@@ -65,6 +65,7 @@ impl Uncounted {
                     counts,
                 }],
             }],
+            schedulers: Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::plan::PlanFacts;
 use super::process::{Birth, Process};
+use super::schedulers::ThreadFacts;
 use super::snapshot::{Counts, WatchSnapshot};
 use crate::types::{BootTime, PlanId};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct WatchFacts {
     pub searches: u64,
     /// Tasks that ended and whose memory somebody still holds, at most; `None` = not known.
     pub retained: Option<u64>,
+    /// What the threads of the runtime's scheduler do; `None` = the books do not tell, or were not asked yet.
+    pub threads: Option<ThreadFacts>,
     /// Why some tasks may be missing, or nothing could be read.
     pub doubt: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! How the numbers of a runtime are known, and whether its own books say the same: lines for people.
 
-use crate::report::{Books, Runtime};
+use crate::report::{Books, Runtime, Scheduler};
 
 /// What led to the points, the names and the books; `None` = nothing worth a line.
 ///
@@ -71,6 +71,34 @@ pub(super) fn retained(taken_at: f64, books: &Books) -> String {
     }
 }
 
+/// What a runtime's scheduler does with its threads.
+///
+/// ```text
+/// 12 threads, 3.1 s ago: 1 running, 4 syscall, 6 idle, 1 service; 5 bound to one task
+/// threads: 4 worker, 2 blocking
+/// ```
+pub(super) fn threads(taken_at: f64, scheduler: &Scheduler) -> String {
+    let mut text = match scheduler.threads {
+        Some(threads) => counted(threads, "thread"),
+        None => "threads".to_owned(),
+    };
+    if let Some(at) = scheduler.as_of {
+        text.push_str(&format!(", {:.1} s ago", (taken_at - at).max(0.0)));
+    }
+    let told = scheduler.activities.iter().filter(|each| each.threads > 0);
+    let told: Vec<String> = told
+        .map(|each| format!("{} {}", each.threads, each.activity))
+        .collect();
+    if !told.is_empty() {
+        text.push_str(": ");
+        text.push_str(&told.join(", "));
+    }
+    if let Some(bound) = scheduler.bound.filter(|bound| *bound > 0) {
+        text.push_str(&format!("; {bound} bound to one task"));
+    }
+    text
+}
+
 fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
@@ -78,6 +106,7 @@ fn counted(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Activity;
     use crate::report::fixture::{process, report, runtime};
     use crate::source::{thread, tokio};
 
@@ -110,6 +139,34 @@ mod tests {
         assert!(retained(report.taken_at, &told).contains("not known"));
         told.agreed_at = None;
         assert!(books(report.taken_at, &told).starts_with("books did not agree yet"));
+    }
+
+    /// What threads do that have something to do, and how many of them are bound to one task.
+    #[test]
+    fn scheduler_says_what_its_threads_do() {
+        let activities = [("running", 1), ("syscall", 4), ("cgo", 0), ("idle", 7)];
+        let mut scheduler = Scheduler {
+            runtime: "go".to_owned(),
+            threads: Some(12),
+            activities: activities
+                .into_iter()
+                .map(|(activity, threads)| Activity {
+                    activity: activity.to_owned(),
+                    threads,
+                })
+                .collect(),
+            bound: Some(5),
+            as_of: Some(100.0),
+        };
+        assert_eq!(
+            threads(103.1, &scheduler),
+            "12 threads, 3.1 s ago: 1 running, 4 syscall, 7 idle; 5 bound to one task"
+        );
+        (scheduler.threads, scheduler.as_of, scheduler.bound) = (None, None, None);
+        assert_eq!(
+            threads(103.1, &scheduler),
+            "threads: 1 running, 4 syscall, 7 idle"
+        );
     }
 
     /// Of threads nobody asks how they are known.

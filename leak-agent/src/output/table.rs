@@ -308,6 +308,15 @@ fn sites(out: &mut String, taken_at: f64, process: &Process, runtime: &Runtime, 
             out.push('\n');
         }
     }
+    for scheduler in process
+        .schedulers
+        .iter()
+        .filter(|each| each.runtime == runtime.runtime)
+    {
+        let line = format!("  {}", known::threads(taken_at, scheduler));
+        out.push_str(&fit(&visible(&line), style.width));
+        out.push('\n');
+    }
     if told.is_empty() {
         return;
     }
@@ -427,7 +436,8 @@ mod tests {
     use super::*;
     use crate::output::tui::model::Model;
     use crate::report::fixture::{
-        finding, hostile_report, judged, judgement, process, report as report_of, runtime, site, watched,
+        finding, hostile_report, judged, judgement, process, report as report_of, runtime, scheduler, site,
+        watched,
     };
     use crate::source::{thread, tokio};
     use std::sync::Arc;
@@ -446,7 +456,10 @@ mod tests {
             runtime(thread::RUNTIME, vec![site(1, "main", 1, 0, 0)]),
             runtime(tokio::RUNTIME, sites),
         ];
-        let processes = vec![process(100, "svc", "/opt/svc", runtimes)];
+        let mut told = process(100, "svc", "/opt/svc", runtimes);
+        told.schedulers.push(scheduler(tokio::RUNTIME));
+        told.schedulers[0].as_of = None;
+        let processes = vec![told];
         let judgement = judgement(vec![finding(&processes[0], tokio::RUNTIME, 2, "app::serve")]);
         let text = report(&judged(9, processes, &judgement), WIDE);
         let expected = "\
@@ -466,6 +479,7 @@ svc (100), tokio
   points by structure; names by symbols; books by layout of tokio 1.39 and later, by its version
   books agreed 9.0 s ago (3 comparisons); 1 repair, the last 8.0 s ago: the probes missed 1 spawns and 3 ends (live cou…
   finished but retained: 2 (1 by a JoinHandle or JoinSet), seen 9.0 s ago
+  12 threads: 1 running, 4 syscall, 7 idle; 5 bound to one task
   LIVE  SPAWNED  FINISHED  BASELINE  VERDICT  KIND   SITE
     40       50        10         0  leak     async  app::serve  src/app.rs:2
      7        9         2         0  healthy  async  app::flush  src/app.rs:3

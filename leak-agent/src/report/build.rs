@@ -3,13 +3,13 @@
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
 use super::judged;
 use super::{
-    Agent, Books, Build, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings, Repair,
-    RepairedSite, Report, Runtime, Site, State, VERSION, Watch,
+    Activity, Agent, Books, Build, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings,
+    Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Watch,
 };
 use crate::detect::{Judgement, RuntimeJudgement};
 use crate::engine::snapshot::{
-    self, BooksSnapshot, Counts, FollowState, ProcessSnapshot, RepairSnapshot, RuntimeSnapshot, SiteSnapshot,
-    Snapshot, WatchSnapshot,
+    self, BooksSnapshot, Counts, FollowState, ProcessSnapshot, RepairSnapshot, RuntimeSnapshot,
+    SchedulerSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
 };
 use crate::types::BootTime;
 use leak_agent_common::counter::Counter;
@@ -74,6 +74,25 @@ fn process(process: &ProcessSnapshot, judgement: &Judgement, boot_unix: Duration
             .flatten()
             .map(judged::exhaustion)
             .collect(),
+        schedulers: process
+            .schedulers
+            .iter()
+            .map(|each| scheduler(each, boot_unix))
+            .collect(),
+    }
+}
+
+fn scheduler(scheduler: &SchedulerSnapshot, boot_unix: Duration) -> Scheduler {
+    let activities = scheduler.activities.iter().map(|(activity, threads)| Activity {
+        activity: (*activity).to_owned(),
+        threads: *threads,
+    });
+    Scheduler {
+        runtime: scheduler.runtime.label.to_owned(),
+        threads: scheduler.threads,
+        activities: activities.collect(),
+        bound: scheduler.bound,
+        as_of: scheduler.as_of.map(|at| unix_seconds(boot_unix, at)),
     }
 }
 

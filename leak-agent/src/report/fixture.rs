@@ -8,7 +8,7 @@ use crate::detect::{
 use crate::engine::Readings;
 use crate::engine::snapshot::{
     BooksSnapshot, CountedBy, Counts, FollowState, ProbesSnapshot, ProcessSnapshot, RepairSnapshot,
-    RuntimeSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
+    RuntimeSnapshot, SchedulerSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
 };
 use crate::source::{Evidence, SiteInfo, thread, tokio};
 use crate::types::{BootTime, ProcessKey, Runtime};
@@ -141,6 +141,18 @@ pub(crate) fn process(pid: u32, comm: &str, exe: &str, runtimes: Vec<RuntimeSnap
         exe: Some(exe.to_owned()),
         alive: true,
         runtimes,
+        schedulers: Vec::new(),
+    }
+}
+
+/// What a scheduler does with twelve threads.
+pub(crate) fn scheduler(runtime: Runtime) -> SchedulerSnapshot {
+    SchedulerSnapshot {
+        runtime,
+        threads: Some(12),
+        activities: vec![("running", 1), ("syscall", 4), ("cgo", 0), ("idle", 7)],
+        bound: Some(5),
+        as_of: Some(BootTime(1_055_000_000_000)),
     }
 }
 

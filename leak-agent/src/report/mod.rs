@@ -64,6 +64,35 @@ pub struct Process {
     pub runtimes: Vec<Runtime>,
     /// Limits that come nearer as its tasks grow.
     pub exhaustion: Vec<Exhaustion>,
+    /// What the schedulers of its runtimes do with its threads, as far as that is known.
+    pub schedulers: Vec<Scheduler>,
+}
+
+/// What the scheduler of one runtime does with threads of the process. These threads are among those of the runtime
+/// "thread" as well: there by the code that made them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Scheduler {
+    /// Whose: "go" or "tokio"; more may come.
+    pub runtime: String,
+    /// Its threads; null = not known, and those without a task are missing in `activities`.
+    pub threads: Option<u64>,
+    /// How many threads do what, each in one entry.
+    pub activities: Vec<Activity>,
+    /// Threads that run one task and no other (`runtime.LockOSThread`), whatever they do; null = not known.
+    pub bound: Option<u64>,
+    /// When that was so, as the process's memory said: Unix time, seconds; null = at the moment of this report.
+    pub as_of: Option<f64>,
+}
+
+/// Threads that do the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Activity {
+    /// What. Go: "running" (a goroutine), "syscall" (a goroutine is in a system call), "cgo" (one is in C), "locked_idle" (it waits for
+    /// the goroutine it is locked to), "searching" (for a goroutine to run), "idle" (parked, or in the network poller), "service" (one of
+    /// the runtime's own loops). tokio: "worker", "blocking" (a closure of the blocking pool), "idle".
+    pub activity: String,
+    /// How many.
+    pub threads: u64,
 }
 
 /// One runtime in one process.

@@ -60,6 +60,7 @@ fn snapshot_of(sites: &[(Counts, bool)]) -> Snapshot {
                     })
                     .collect(),
             }],
+            schedulers: Vec::new(),
         }],
         counters: BTreeMap::from([("events", 5)]),
     }

@@ -7,6 +7,8 @@
 
 use crate::sys::memory::{Memory, MemoryError};
 use crate::types::Vaddr;
+use crate::types::label::{self, Label};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 
@@ -55,6 +57,35 @@ pub trait ProcessBooks: Send {
     ///
     /// See [`BooksError`].
     fn list(&mut self, memory: &dyn Memory, limit: usize) -> Result<Listing, BooksError>;
+
+    /// What the threads of the runtime's scheduler do now; `None` = the runtime does not write it down, or not in a way that
+    /// is known, or the books did not hold still. Costs about 1 µs per thread.
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    fn threads(&mut self, _memory: &dyn Memory) -> Result<Option<ThreadsAtWork>, BooksError> {
+        Ok(None)
+    }
+}
+
+/// What the threads of a runtime's scheduler do at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadsAtWork {
+    /// How many do what, each thread in one entry; always all that the source knows.
+    pub activities: Vec<Activity>,
+    /// Of all: those that run one task and no other.
+    pub bound: u64,
+}
+
+/// Threads that do the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// What: a fixed word of the source.
+    #[serde(with = "label")]
+    pub name: Label,
+    /// How many.
+    pub threads: u64,
 }
 
 /// Why books could not be read at all. Books that are wrong are no error: they are refused one by one.

@@ -139,6 +139,9 @@ pub struct PlannedSite {
     pub info: SiteInfo,
     /// The runtime keeps its tasks in lists that its books lead to.
     pub listed: bool,
+    /// Each of its tasks holds a thread of the runtime's scheduler as long as it lives: what that thread does then, a fixed word
+    /// of the source. `None` = threads come and go for them.
+    pub holds: Option<&'static str>,
 }
 
 /// What people are shown of a spawn site.
@@ -160,6 +163,17 @@ pub struct SiteInfo {
     pub ambiguous: bool,
     /// Something to know about this site, or why it has no better name.
     pub note: Option<String>,
+}
+
+/// Who made the threads of a spawn site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The scheduler of this runtime.
+    Scheduler(Runtime),
+    /// Somebody else.
+    Other,
+    /// It is not known.
+    Unknown,
 }
 
 /// Something of the runtime that this plan does not follow.

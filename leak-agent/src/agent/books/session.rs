@@ -6,7 +6,7 @@ use crate::agent::reconcile::Asked;
 use crate::bpf::maps::Totals;
 use crate::discovery::FileKey;
 use crate::engine::merge::{AGREEMENTS, Finding, Keeps, Ledger, Merge, SiteCounts};
-use crate::engine::{BookFacts, Retained};
+use crate::engine::{BookFacts, Retained, ThreadFacts};
 use crate::source::books::{BooksError, Found, Group, GroupKind};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
@@ -219,7 +219,7 @@ impl Session {
                 self.due = later(end, PAUSE);
                 return Step::Quiet;
             }
-            Ok(true) => {}
+            Ok(true) => self.look_at_threads(),
             Err(Trouble::Gone) => return Step::Over,
             Err(Trouble::Told(reason)) => {
                 self.open = None;
@@ -253,6 +253,17 @@ impl Session {
             }
         }
         Step::Told(Box::new(self.facts.clone()))
+    }
+
+    /// Asks the books what the scheduler's threads do. What cannot be read here shows where it matters.
+    fn look_at_threads(&mut self) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let at = clock::now();
+        if let Ok(Some(work)) = open.books.threads(&open.memory) {
+            self.facts.threads = Some(ThreadFacts { work, at });
+        }
     }
 
     fn restart(&mut self) {

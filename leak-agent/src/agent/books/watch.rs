@@ -12,7 +12,7 @@ use super::session::Trouble;
 use crate::agent::reconcile::Asked;
 use crate::discovery::FileKey;
 use crate::engine::growth::Growth;
-use crate::engine::{Counted, WatchFacts};
+use crate::engine::{Counted, ThreadFacts, WatchFacts};
 use crate::source::books::{Counters, Found, Group, Listing};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
@@ -245,6 +245,9 @@ impl Watch {
             return Ok(());
         };
         self.facts.readings += 1;
+        if let Some(work) = open.books.threads(&open.memory)? {
+            self.facts.threads = Some(ThreadFacts { work, at: now });
+        }
         if open.found.groups.is_empty() {
             self.facts.as_of = self.facts.as_of.max(self.facts.searched_at);
             self.facts.agreed = open.found.complete;

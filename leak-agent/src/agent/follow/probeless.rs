@@ -63,14 +63,13 @@ impl Follower {
     pub(super) fn probes_attached(
         &mut self,
         attachment: AttachmentKey,
-        result: Result<(PlanId, PlanFacts), BpfError>,
+        result: Result<(PlanId, Box<PlanFacts>), BpfError>,
     ) {
         let Some(hooks) = self.hooks.get(&attachment).map(Arc::clone) else {
             return; // let go meanwhile: its detachment is on its way
         };
         match result {
             Ok((plan, facts)) => {
-                let facts = Box::new(facts);
                 self.line.take(Input::PlanArmed { plan, facts });
                 self.plans.insert(attachment, plan);
                 for process in self.watched.attached(&attachment, plan) {

@@ -9,7 +9,7 @@ use crate::agent::reconcile::Reconciler;
 use crate::agent::watched::{Watched, Way};
 use crate::config::AgentConfig;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
-use crate::engine::snapshot::{CountedBy, RuntimeSnapshot};
+use crate::engine::snapshot::{CountedBy, RuntimeSnapshot, SchedulerSnapshot};
 use crate::engine::{Input, PlanFacts, Probes};
 use crate::event::Event;
 use crate::source::{self, HookPlan};
@@ -173,8 +173,11 @@ impl Tasks {
         self.discovery.settled() && self.watched.all_read()
     }
 
-    /// The runtimes of each process, threads not among them.
-    pub(super) fn runtimes(&mut self, now: BootTime) -> BTreeMap<ProcessKey, Vec<RuntimeSnapshot>> {
+    /// The runtimes of each process, threads not among them, and what their schedulers do with these.
+    pub(super) fn runtimes(
+        &mut self,
+        now: BootTime,
+    ) -> BTreeMap<ProcessKey, (Vec<RuntimeSnapshot>, Vec<SchedulerSnapshot>)> {
         self.line.take(Input::Sweep { at: now });
         let _rows = self.line.take_garbage(); // there are none
         let snapshot = self.line.snapshot(now);
@@ -182,7 +185,7 @@ impl Tasks {
             process
                 .runtimes
                 .retain(|runtime| runtime.counted_by != Some(CountedBy::Kernel));
-            (process.key, process.runtimes)
+            (process.key, (process.runtimes, process.schedulers))
         });
         followed.collect()
     }

@@ -138,6 +138,12 @@ catalogue! {
         "1 for the state in which the runtime is followed (followed, partial, unsupported), 0 for the others.";
     ATTACH_POINTS = Gauge "leak_agent_attach_points" ["pid", "comm", "exe", "runtime", "emulated"]
         "Attach points in the files of the process; those that the kernel emulates are cheap, the others are not.";
+    SCHEDULER_THREADS = Gauge "leak_agent_scheduler_threads" ["pid", "comm", "exe", "runtime", "activity"]
+        "Threads of a runtime's scheduler, by what they do (see `activities` in the report's schema); absent where it is not known.";
+    SCHEDULER_BOUND = Gauge "leak_agent_scheduler_threads_bound" ["pid", "comm", "exe", "runtime"]
+        "Threads of a runtime's scheduler that run one task and no other (runtime.LockOSThread); absent where it is not known.";
+    SCHEDULER_TIME = Gauge "leak_agent_scheduler_timestamp_seconds" Seconds ["pid", "comm", "exe", "runtime"]
+        "Unix time at which the threads did what they did, where it is read from memory; absent where it is now.";
     PROCESS_START = Gauge "leak_agent_process_start_time_seconds" Seconds ["pid", "comm", "exe"]
         "Unix time at which the process started; pids are reused, pid and start time together are not.";
 

@@ -4,6 +4,7 @@ use super::books::BookFamilies;
 use super::catalogue as names;
 use super::family::Family;
 use super::findings;
+use super::schedulers::SchedulerFamilies;
 use super::watch::WatchFamilies;
 use crate::config::MetricsConfig;
 use crate::output::text::{capped, visible};
@@ -66,6 +67,7 @@ struct Tasks {
     books: BookFamilies,
     state: Family,
     points: Family,
+    schedulers: SchedulerFamilies,
     start: Family,
     site_live: Family,
     site_spawned: Family,
@@ -89,6 +91,7 @@ impl Tasks {
             books: BookFamilies::new(),
             state: Family::new(names::RUNTIME_STATE),
             points: Family::new(names::ATTACH_POINTS),
+            schedulers: SchedulerFamilies::new(),
             start: Family::new(names::PROCESS_START),
             site_live: Family::new(names::SITE_LIVE),
             site_spawned: Family::new(names::SITE_SPAWNED),
@@ -111,6 +114,13 @@ impl Tasks {
         for runtime in &process.runtimes {
             if seen.insert(runtime.runtime.as_str()) {
                 self.runtime([&pid, &comm, &exe, &runtime.runtime], runtime, site_cap);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for scheduler in &process.schedulers {
+            if seen.insert(scheduler.runtime.as_str()) {
+                self.schedulers
+                    .push([&pid, &comm, &exe, &scheduler.runtime], scheduler);
             }
         }
     }
@@ -219,9 +229,9 @@ impl Tasks {
         ];
         families.extend(self.watch.into_families());
         families.extend(self.books.into_families());
+        families.extend([self.state, self.points]);
+        families.extend(self.schedulers.into_families());
         families.extend([
-            self.state,
-            self.points,
             self.start,
             self.site_live,
             self.site_spawned,

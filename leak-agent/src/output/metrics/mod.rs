@@ -8,6 +8,7 @@ mod findings;
 mod negotiate;
 mod openmetrics;
 mod prometheus;
+mod schedulers;
 mod watch;
 
 pub use catalogue::{Definition, Kind, MetricUnit, catalogue_markdown};

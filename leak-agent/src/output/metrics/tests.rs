@@ -1,9 +1,10 @@
 //! Both formats, parsed back and compared with the report they were made of.
 
 use super::*;
+use crate::engine::snapshot::ProcessSnapshot;
 use crate::output::metrics::catalogue::ALL;
-use crate::report::fixture::{HOSTILE, hostile_report, process, report, runtime, site, watched};
-use crate::source::{thread, tokio};
+use crate::report::fixture::{HOSTILE, hostile_report, process, report, runtime, scheduler, site, watched};
+use crate::source::{go, thread, tokio};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ALL_SERIES: MetricsConfig = MetricsConfig {
@@ -152,7 +153,8 @@ fn report_with_hostile_strings_gives_valid_text_in_both_formats() {
 #[test]
 fn rendered_families_are_those_of_the_catalogue() {
     let mut report = hostile_report();
-    let watched = process(3, "svc", "/svc", vec![watched(tokio::RUNTIME, vec![])]);
+    let mut watched = process(3, "svc", "/svc", vec![watched(tokio::RUNTIME, vec![])]);
+    watched.schedulers.push(scheduler(go::RUNTIME));
     report
         .processes
         .extend(crate::report::fixture::report(60, vec![watched]).processes);
@@ -389,6 +391,46 @@ fn pid_that_was_reused_appears_once() {
     new.key.start_boottime += 1_000;
     let scrape = parsed(&report(1, vec![new, old]), ALL_SERIES, Format::Prometheus);
     assert_eq!(scrape.value("leak_agent_tasks_live", &[("pid", "5")]), Some(2.0));
+}
+
+/// What a scheduler's threads do has a series each, also where it is none; what is not known has none.
+#[test]
+fn threads_of_a_scheduler_have_a_series_per_activity() {
+    let told = process(1, "svc", "/svc", vec![runtime(thread::RUNTIME, vec![])]);
+    let told = |schedulers| {
+        report(
+            60,
+            vec![ProcessSnapshot {
+                schedulers,
+                ..told.clone()
+            }],
+        )
+    };
+    let scrape = parsed(
+        &told(vec![scheduler(go::RUNTIME)]),
+        ALL_SERIES,
+        Format::Prometheus,
+    );
+    let go = [("pid", "1"), ("runtime", "go")];
+    let doing = |activity| {
+        let labels = [go[0], go[1], ("activity", activity)];
+        scrape.value("leak_agent_scheduler_threads", &labels)
+    };
+    assert_eq!(
+        (doing("syscall"), doing("cgo"), doing("x")),
+        (Some(4.0), Some(0.0), None)
+    );
+    assert_eq!(scrape.value("leak_agent_scheduler_threads_bound", &go), Some(5.0));
+    assert!(
+        scrape
+            .value("leak_agent_scheduler_timestamp_seconds", &go)
+            .is_some()
+    );
+    let mut current = scheduler(go::RUNTIME);
+    (current.bound, current.as_of) = (None, None);
+    let scrape = parsed(&told(vec![current]), ALL_SERIES, Format::Prometheus);
+    assert_eq!(scrape.value("leak_agent_scheduler_threads_bound", &go), None);
+    assert_eq!(scrape.value("leak_agent_scheduler_timestamp_seconds", &go), None);
 }
 
 /// docs/METRICS.md is what the catalogue says.

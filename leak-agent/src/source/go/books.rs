@@ -9,9 +9,10 @@ use super::goroutine::{self, Goroutine};
 use super::layout::Layout;
 use super::module::Module;
 use super::scheduler::{Counted, Scheduler};
+use super::threads::ThreadList;
 use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Group, GroupKind, GroupListing, Listing,
-    LiveTask, ProcessBooks, SiteCount,
+    LiveTask, ProcessBooks, SiteCount, ThreadsAtWork,
 };
 use crate::sys::memory::{Batch, Memory};
 use crate::types::Vaddr;
@@ -42,6 +43,8 @@ pub(super) struct GoBooks {
     pub(super) addresses: Addresses,
     /// The function that the first goroutine starts with, in the file's own numbering.
     pub(super) main: u64,
+    /// `None` = the scheduler's threads are not found, or of no layout that is known.
+    pub(super) threads: Option<ThreadList>,
 }
 
 impl Books for GoBooks {
@@ -401,5 +404,11 @@ impl ProcessBooks for Process {
                 .collect(),
         });
         Ok(listing)
+    }
+    fn threads(&mut self, memory: &dyn Memory) -> Result<Option<ThreadsAtWork>, BooksError> {
+        match self.books.threads.filter(|_| self.believed) {
+            Some(threads) => threads.read(memory, self.books.layout, self.bias),
+            None => Ok(None),
+        }
     }
 }

@@ -13,11 +13,13 @@ mod names;
 pub mod pclntab;
 mod plan;
 mod scheduler;
+mod stack_code;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod wait_reason;
 
-use super::{Inspection, Source};
+use super::{Inspection, Source, StackCode};
 use crate::elf::Elf;
 use crate::types::Runtime;
 use leak_agent_common::key::runtime;
@@ -38,5 +40,9 @@ impl Source for Go {
 
     fn inspect(&self, elf: &Elf<'_>) -> Inspection {
         plan::inspect(elf)
+    }
+
+    fn stack_code(&self, elf: &Elf<'_>) -> Option<StackCode> {
+        stack_code::find(elf)
     }
 }

@@ -9,6 +9,7 @@ use super::layout::{Layout, NEWEST, OLDEST};
 use super::module::{Module, ModuleError};
 use super::names::GoNames;
 use super::pclntab::{Function, Table};
+use super::threads::{self, ThreadList};
 use crate::elf::{Elf, Image};
 use crate::source::{Books, HookPlan, Inspection, PlanPoint, PointSite, Role};
 use crate::types::Vaddr;
@@ -103,6 +104,7 @@ fn plan(
     }
     let addresses = Addresses::find(image, &table, &found.functions, layout);
     let main = found.functions.get(address::MAIN);
+    let threads = ThreadList::find(image, &table, &found.threads, layout.minor);
     points.sort_by_key(|point| point.offset);
     Ok(HookPlan {
         runtime: RUNTIME,
@@ -119,6 +121,7 @@ fn plan(
                 module: *module,
                 addresses,
                 main: main.entry,
+                threads,
             }) as Arc<dyn Books>
         }),
         names: Some(Arc::new(GoNames::new(
@@ -139,13 +142,15 @@ struct Runtime {
     system: Vec<(u64, u64)>,
     /// Functions that use the runtime's variables.
     functions: BTreeMap<&'static str, Function>,
+    /// Functions of its scheduler's threads.
+    threads: BTreeMap<&'static str, Function>,
 }
 
 impl Runtime {
     fn find(table: &Table<'_>, layout: &Layout) -> Result<Self, String> {
         let (mut begins, mut ends) = (None, Vec::new());
         let mut system: Vec<(u64, u64)> = Vec::new();
-        let mut functions = BTreeMap::new();
+        let (mut functions, mut threads) = (BTreeMap::new(), BTreeMap::new());
         let mut steps = STEPS_MAX;
         let begins_in = [BEGINS_IN.as_bytes()];
         let ends_in = [layout.ends_in.as_bytes()];
@@ -162,6 +167,11 @@ impl Runtime {
             for name in address::FUNCTIONS {
                 if table.is_named(function, name.as_bytes()) {
                     functions.insert(*name, function);
+                }
+            }
+            for name in threads::FUNCTIONS {
+                if table.is_named(function, name.as_bytes()) {
+                    threads.insert(name, function);
                 }
             }
             let mut inlines = |names: &[&[u8]]| {
@@ -205,6 +215,7 @@ impl Runtime {
                 .ok_or_else(|| missing(layout.ends_in))?,
             system,
             functions,
+            threads,
         })
     }
 }

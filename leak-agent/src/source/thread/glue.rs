@@ -183,7 +183,9 @@ fn is_python(module: &str) -> bool {
 
 fn is_go_runtime(function: &str) -> bool {
     const ROOTS: &[&str] = &["runtime.", "runtime/", "_cgo_", "x_cgo_", "crosscall"];
-    ROOTS.iter().any(|root| function.starts_with(root))
+    // Functions of C that the program calls have a wrapper each, which is no part of the runtime.
+    let wrapper = function.starts_with("_cgo_") && function.contains("_Cfunc_");
+    !wrapper && ROOTS.iter().any(|root| function.starts_with(root))
 }
 
 fn is_libc_function(function: &str) -> bool {

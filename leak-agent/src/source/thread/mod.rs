@@ -1,12 +1,16 @@
 //! The thread source: what an OS thread is, and which code created it.
+//!
+//! No thread is "system": who counts threads wants to know how near a process is to the limits on them, and the kernel
+//! counts those that a runtime made for itself like any other.
 
+mod code;
 mod glue;
 pub mod resolver;
 pub mod site;
 
 pub use resolver::{Outcome, Resolved, Resolver};
 
-use crate::source::SiteInfo;
+use crate::source::{Maker, SiteInfo, go, tokio};
 use crate::types::Runtime;
 use leak_agent_common::key::{runtime, site as number};
 
@@ -16,6 +20,17 @@ pub const RUNTIME: Runtime = Runtime {
     label: "thread",
 };
 
+/// Who made the threads of a site.
+#[must_use]
+pub fn maker(site: &SiteInfo) -> Maker {
+    match site.kind {
+        site::GO => Maker::Scheduler(go::RUNTIME),
+        site::TOKIO_WORKER | site::TOKIO_BLOCKING | site::TOKIO_POOL => Maker::Scheduler(tokio::RUNTIME),
+        site::UNKNOWN => Maker::Unknown,
+        _ => Maker::Other,
+    }
+}
+
 /// The site behind a reserved number; an unresolved one behind any other.
 #[must_use]
 pub fn reserved(site: u64) -> SiteInfo {
@@ -24,14 +39,14 @@ pub fn reserved(site: u64) -> SiteInfo {
         number::BASELINE => (
             "baseline",
             "before attach",
-            "unknown",
+            site::UNKNOWN,
             false,
             Some("alive before the agent came: its creation was not seen"),
         ),
         number::OTHER => (
             "other",
             "~other",
-            "unknown",
+            site::UNKNOWN,
             false,
             Some("no room for more sites in the kernel's map"),
         ),
@@ -45,7 +60,7 @@ pub fn reserved(site: u64) -> SiteInfo {
         _ => (
             "unresolved",
             "unknown creator",
-            "unknown",
+            site::UNKNOWN,
             false,
             Some("its creation stack was not sent or not resolved yet"),
         ),

@@ -1,5 +1,6 @@
 //! From the raw creation stack of a thread to its site, and to what the kernel has to learn to recognise it.
 
+use super::code::Codes;
 use super::site::{Choice, choose, unknown_creator};
 use crate::source::SiteInfo;
 use crate::stack::bounded::Bounded;
@@ -72,6 +73,7 @@ pub struct Resolver {
     images: Bounded<Image, ImageState>,
     modules: ModuleCache,
     names: NameCache,
+    codes: Codes,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -89,6 +91,7 @@ impl Resolver {
             images: Bounded::new(MAX_IMAGES),
             modules: ModuleCache::new(MAX_MODULES, MAX_MODULE_BYTES),
             names: NameCache::new(MAX_NAMES, debug_files),
+            codes: Codes::default(),
             counters: BTreeMap::new(),
         }
     }
@@ -182,6 +185,7 @@ impl Batch<'_> {
             images,
             modules,
             names,
+            codes,
             ..
         } = &mut **resolver;
         let Some(state) = images.get(&image) else {
@@ -200,6 +204,7 @@ impl Batch<'_> {
         let refused = state.learner.refused;
         let unwound = unwind(&mut state.table, modules, stack);
         let frames = symbols.name(&mut state.table, modules, names, &unwound);
+        let frames = codes.mark(&mut state.table, modules, &unwound, frames);
         let Choice { site, wanted } = choose(&frames, unwound.end);
         let lesson = state.learner.learn(&unwound, wanted);
         let given = lesson

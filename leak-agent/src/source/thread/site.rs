@@ -15,6 +15,18 @@ const NAMELESS_FRAMES: usize = 6;
 /// Of the virtual machine's own frames, so many tell what it starts a thread for.
 const JVM_FRAMES: usize = 3;
 
+/// Kind of the threads of which it is not known who made them.
+pub(super) const UNKNOWN: &str = "unknown";
+/// Kind of the threads that the Go scheduler made.
+pub(super) const GO: &str = "go scheduler";
+/// Kind of the threads that a tokio runtime made when it was built.
+pub(super) const TOKIO_WORKER: &str = "tokio worker";
+/// Kind of the threads that were made because closures waited for tokio's blocking pool.
+pub(super) const TOKIO_BLOCKING: &str = "tokio blocking";
+
+/// Kind of the threads of a tokio runtime where no symbol tells what they were made for.
+pub(super) const TOKIO_POOL: &str = "tokio pool";
+
 /// What a creation stack says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -29,6 +41,14 @@ pub struct Choice {
 pub fn choose(frames: &[NamedFrame], end: End) -> Choice {
     let parts: Vec<Part> = frames.iter().map(part).collect();
     let first = parts.iter().position(|part| *part != Part::Libc);
+    let unnamed = first.filter(|first| parts.get(*first) == Some(&Part::Nameless));
+    let asker = unnamed.and_then(|first| asker(frames, &parts, first));
+    if let Some((frame, Part::Go)) = asker.and_then(|at| Some((frames.get(at)?, *parts.get(at)?))) {
+        return Choice {
+            site: go_scheduler(frame),
+            wanted: frame.index,
+        };
+    }
     match first.and_then(|first| Some((first, *parts.get(first)?, frames.get(first)?))) {
         Some((_, Part::IoUring, frame)) => Choice {
             site: runtime_site(frame, "io_uring worker", "io_uring", None),
@@ -44,17 +64,29 @@ pub fn choose(frames: &[NamedFrame], end: End) -> Choice {
             wanted: frame.index,
         },
         Some((_, Part::Go, frame)) => Choice {
-            site: runtime_site(
-                frame,
-                "Go runtime thread start",
-                "go",
-                Some("a thread of the Go scheduler: the stack names no goroutine"),
-            ),
+            site: go_scheduler(frame),
             wanted: frame.index,
         },
         Some((first, Part::Jvm, _)) => jvm(frames, &parts, first),
         _ => program(frames, &parts, end),
     }
+}
+
+/// Where a runtime's own code was recognised behind frames without names, in the same file: its outermost frame.
+fn asker(frames: &[NamedFrame], parts: &[Part], first: usize) -> Option<usize> {
+    let file = frames.get(first)?.id.as_ref();
+    let run = frames.iter().zip(parts).enumerate().skip(first);
+    run.take_while(|(_, (frame, part))| {
+        let passed = match part {
+            Part::Nameless => true,
+            Part::Go | Part::Pool(_) => frame.function().is_some(),
+            _ => false,
+        };
+        passed && frame.id.as_ref() == file
+    })
+    .filter(|(_, (_, part))| **part != Part::Nameless)
+    .map(|(position, _)| position)
+    .last()
 }
 
 /// The site "unknown creator", with the reason in half a sentence.
@@ -64,7 +96,7 @@ pub fn unknown_creator(reason: &str) -> SiteInfo {
         id: format!("unknown:{}", reason.replace(' ', "-")),
         name: "unknown creator".to_owned(),
         location: None,
-        kind: "unknown",
+        kind: UNKNOWN,
         system: false,
         ambiguous: false,
         note: Some(reason.to_owned()),
@@ -91,6 +123,19 @@ fn runtime_site(frame: &NamedFrame, name: &str, kind: &'static str, note: Option
         system: false,
         ambiguous: false,
         note: note.map(str::to_owned),
+    }
+}
+
+/// The threads on which the Go scheduler runs goroutines: one site per file, for no code of the program asks for one of them.
+fn go_scheduler(frame: &NamedFrame) -> SiteInfo {
+    let file = frame
+        .id
+        .as_ref()
+        .map_or_else(|| "no-file".to_owned(), ToString::to_string);
+    let note = "the Go scheduler made them to run goroutines: none of these is the cause";
+    SiteInfo {
+        id: format!("{file}:go-scheduler"),
+        ..runtime_site(frame, "Go scheduler thread (M)", GO, Some(note))
     }
 }
 
@@ -209,8 +254,8 @@ fn glue(frames: &[NamedFrame], parts: &[Part], position: usize) -> Glue {
         .next_back();
     let kind = match pool {
         // A worker is a thread of the blocking pool that was told to run a worker.
-        Some("tokio") if calls("::worker::Launch") || calls("::builder::Builder::build") => "tokio worker",
-        Some("tokio") => "tokio blocking",
+        Some("tokio") if calls("::worker::Launch") || calls("::builder::Builder::build") => TOKIO_WORKER,
+        Some("tokio") => TOKIO_BLOCKING,
         Some("rayon") => "rayon",
         _ if inner().any(|(_, part)| *part == Part::Std) => "std::thread",
         _ => "pthread",
@@ -257,7 +302,13 @@ fn named_site(frames: &[NamedFrame], frame: &NamedFrame, glue: &Glue) -> SiteInf
 
 /// A site in a module without symbols.
 fn nameless(frames: &[NamedFrame], parts: &[Part], position: usize, end: End) -> Choice {
-    let glue = glue(frames, parts, position);
+    let asker = asker(frames, parts, position);
+    // A frame that was recognised stands twice: what it is, and where it is.
+    let position = asker.map_or(position, |asker| asker + 1);
+    let mut glue = glue(frames, parts, position);
+    if asker.is_some() && glue.kind == TOKIO_BLOCKING {
+        glue.kind = TOKIO_POOL;
+    }
     let Some(first) = frames.get(position) else {
         return program(&[], &[], end);
     };
@@ -284,11 +335,15 @@ fn nameless(frames: &[NamedFrame], parts: &[Part], position: usize, end: End) ->
     site.id = format!("{}+{rest:016x}", id(first));
     let addresses: Vec<String> = chain.iter().map(|frame| format!("{:#x}", frame.vaddr)).collect();
     site.name = format!("{}+{}", module_name(first), addresses.join(" < "));
-    site.note = Some(
-        "the file has no symbols: the innermost of these frames are a library's, and one place may be several \
-         sites"
+    site.note = Some(match asker {
+        Some(_) => format!(
+            "the file has no symbols; {}",
+            site.note.unwrap_or_else(|| "a library's code is recognised".to_owned())
+        ),
+        None => "the file has no symbols: the innermost of these frames are a library's, and one place may be several \
+                 sites"
             .to_owned(),
-    );
+    });
     Choice {
         site,
         wanted: last.index,

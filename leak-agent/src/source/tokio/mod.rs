@@ -15,12 +15,13 @@ mod reference;
 mod scan;
 mod snap;
 mod spawn;
+mod stack_code;
 mod transfer;
 mod unoptimised;
 pub mod version;
 pub mod vtable;
 
-use super::{Inspection, Source};
+use super::{Inspection, Source, StackCode};
 use crate::elf::Elf;
 use crate::types::Runtime;
 use leak_agent_common::key::runtime;
@@ -41,5 +42,9 @@ impl Source for Tokio {
 
     fn inspect(&self, elf: &Elf<'_>) -> Inspection {
         plan::inspect(elf)
+    }
+
+    fn stack_code(&self, elf: &Elf<'_>) -> Option<StackCode> {
+        stack_code::find(elf)
     }
 }

@@ -318,6 +318,11 @@ impl<'a> Planner<'a> {
             .filter(|(_, followed)| **followed)
             .map(|((vtable, info), _)| PlannedSite {
                 number: vtable.vaddr.0,
+                holds: match (vtable.class(), info.system) {
+                    (Class::Blocking, true) => Some("worker"),
+                    (Class::Blocking, false) => Some("blocking"),
+                    _ => None,
+                },
                 info,
                 listed: vtable.class() != Class::Blocking,
             })

@@ -3,6 +3,7 @@
 use super::Theme;
 use super::processes::{aligned, window};
 use crate::output::findings::verdict;
+use crate::output::known;
 use crate::output::table::{counted_how, event_count, live, site_name};
 use crate::output::text::{fit, visible};
 use crate::output::tui::model::{Model, RowKey};
@@ -48,7 +49,11 @@ pub(super) fn draw(
     };
     let lines = [
         title(process),
-        summary(model.report().map_or(0.0, |report| report.taken_at), runtime),
+        summary(
+            model.report().map_or(0.0, |report| report.taken_at),
+            process,
+            runtime,
+        ),
         format!("{}{why}", verdict(process.alive, runtime.verdict)),
     ];
     let lines: Vec<Line<'_>> = lines
@@ -114,7 +119,7 @@ fn title(process: &Process) -> String {
     )
 }
 
-fn summary(taken_at: f64, runtime: &Runtime) -> String {
+fn summary(taken_at: f64, process: &Process, runtime: &Runtime) -> String {
     let mut text = visible(&runtime.runtime).into_owned();
     if let Some(version) = &runtime.version {
         text.push(' ');
@@ -131,6 +136,14 @@ fn summary(taken_at: f64, runtime: &Runtime) -> String {
     if let Some(how) = counted_how(taken_at, runtime) {
         text.push_str(", ");
         text.push_str(&visible(&how));
+    }
+    for scheduler in process
+        .schedulers
+        .iter()
+        .filter(|each| each.runtime == runtime.runtime)
+    {
+        text.push_str("; ");
+        text.push_str(&visible(&known::threads(taken_at, scheduler)));
     }
     if let Some(reason) = &runtime.reason {
         text.push_str("; ");

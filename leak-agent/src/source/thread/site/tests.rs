@@ -201,9 +201,9 @@ fn site_of_each_kind_of_creator() {
             &[],
             &["go runtime.clone"],
             (
-                "Go runtime thread start",
-                "go",
-                Some("a thread of the Go scheduler: the stack names no goroutine"),
+                "Go scheduler thread (M)",
+                "go scheduler",
+                Some("the Go scheduler made them to run goroutines: none of these is the cause"),
                 0,
             ),
         ),
@@ -215,9 +215,9 @@ fn site_of_each_kind_of_creator() {
                 "go runtime.asmcgocall",
             ],
             (
-                "Go runtime thread start",
-                "go",
-                Some("a thread of the Go scheduler: the stack names no goroutine"),
+                "Go scheduler thread (M)",
+                "go scheduler",
+                Some("the Go scheduler made them to run goroutines: none of these is the cause"),
                 2,
             ),
         ),
@@ -281,6 +281,55 @@ fn site_without_symbols_in_rust_is_a_chain() {
     assert_eq!(deep.wanted, 1 + NAMELESS_FRAMES);
 }
 
+/// Frames of C in a Go file that has no symbols.
+fn with_c_of_go(lines: &[&str]) -> Vec<NamedFrame> {
+    let mut frames = stack(&[&LIBC, lines].concat());
+    for frame in &mut frames {
+        if frame.module.as_deref() == Some("go") && frame.name.is_none() {
+            frame.language = Language::Other;
+        }
+    }
+    frames
+}
+
+/// In a Go program with a C part, threads that the scheduler asked C for are the scheduler's, and those that C made for itself
+/// are C's: with symbols, and without.
+#[test]
+fn threads_of_c_in_a_go_program_are_not_the_schedulers() {
+    let asked = with_c_of_go(&["go", "go ~x_cgo_thread_start", "go", "go"]);
+    let choice = choose(&asked, End::NoUnwindInfo);
+    assert_eq!((choice.site.kind, choice.wanted), (GO, 3));
+    assert_eq!(choice.site.id, "676f:go-scheduler");
+    let named = chosen(&LIBC, &["go _cgo_try_pthread_create"], End::NoUnwindInfo);
+    assert_eq!(named.site.id, choice.site.id);
+
+    let mut own = with_c_of_go(&["go", "go", "go"]);
+    own.last_mut().unwrap().language = Language::Go; // what called it
+    let choice = choose(&own, End::NoUnwindInfo);
+    assert_eq!(
+        (choice.site.kind, choice.site.name.as_str()),
+        ("pthread", "go+0x1002")
+    );
+    let lines = ["go _cgo_0d9b_Cfunc_pthread_create", "go runtime.asmcgocall"];
+    let wrapped = chosen(&LIBC, &lines, End::NoUnwindInfo).site;
+    assert_eq!(
+        (wrapped.kind, wrapped.name.as_str()),
+        ("pthread", lines[0].trim_start_matches("go "))
+    );
+}
+
+/// Without symbols, threads behind tokio's recognised code are its pool's, told by the frames outwards of it.
+#[test]
+fn threads_behind_recognised_code_of_tokio_are_of_its_pool() {
+    const MARK: &str = "rust ~tokio::runtime::blocking::pool::Spawner::spawn_blocking";
+    let choice = chosen(&LIBC, &["rust", "rust", MARK, "rust", "rust"], End::Complete);
+    assert_eq!(choice.site.kind, TOKIO_POOL);
+    assert_eq!(choice.site.name, "rust+0x1004 < 0x1005");
+    assert_eq!(choice.wanted, 5);
+    let note = choice.site.note.unwrap();
+    assert!(note.starts_with("the file has no symbols; via tokio::"), "{note}");
+}
+
 /// A stack that ends before the program's own frames says so, and names the best it has.
 #[test]
 fn site_of_a_stack_that_ends_early_says_why() {
@@ -307,12 +356,12 @@ proptest::proptest! {
     /// Any mixture of frames has a site, and the last wanted frame is one of the stack's.
     #[test]
     fn site_of_any_frames_is_one_of_them(
-        picks in proptest::collection::vec(0_usize..16, 1..30),
+        picks in proptest::collection::vec(0_usize..18, 1..30),
     ) {
-        const LINES: [&str; 16] = [
+        const LINES: [&str; 18] = [
             "libc.so.6", "libc.so.6 clone3", "rust", "rust std::thread::spawn", "rust ~app::x", "rust app::y",
             "rust tokio::x::y", "go", "go main.main", "libjvm.so", "libjvm.so JVM_StartThread", "python3",
-            "-", "app main", "[vdso]", "libstdc++.so.6 x",
+            "-", "app main", "[vdso]", "libstdc++.so.6 x", "rust ~tokio::x::spawn", "go ~x_cgo_thread_start",
         ];
         let lines: Vec<&str> = picks.iter().map(|pick| LINES[*pick]).collect();
         let frames = stack(&lines);
