@@ -38,9 +38,9 @@ counters! {
     LostCounts = "lost_counts",
     /// Storage for a new thread could not be had: its end will not be counted as known.
     LostTaskStorage = "lost_task_storage",
-    /// A thread's creation stack was not sent because its process had used up its budget.
+    /// A creation stack was not sent because its process had used up its budget.
     StacksRateLimited = "stacks_rate_limited",
-    /// A thread's creation stack was not sent because the scratch buffer was in use.
+    /// A creation stack was not sent because the scratch buffer was in use.
     StackScratchBusy = "stack_scratch_busy",
     /// A probe hit carried a cookie that names no point.
     UnknownPoint = "unknown_point",
@@ -48,6 +48,8 @@ counters! {
     UnarmedHits = "unarmed_hits",
     /// The task header could not be read at a finish: counted at the site `~other`.
     UnreadableHeader = "unreadable_header",
+    /// The saved registers of a task that creates a task could not be read: its creation stack was not sent.
+    UnreadableCreator = "unreadable_creator",
     /// A thread ended that was alive before us and that the walk had not reached. Not a loss.
     UnknownThreadExits = "unknown_thread_exits",
 }

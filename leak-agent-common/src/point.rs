@@ -10,7 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// - with [`from::REGISTER`], register `reg` minus the load bias
 /// - with [`from::HEADER`], `p = reg`; `derefs` times `p = *p`; then `*(p + field)` minus the load bias
 /// - with [`from::PAIR`], two addresses that the runtime's own program knows where to find, each minus the load bias and
-///   minus `site`: the first in the upper half, the second in the lower. `field` is where the first is in the task's header
+///   minus `site`: the first in the upper half, the second in the lower. Where tasks end, `field` is where the first is in the
+///   task's header; where they are created, it is where their creator's header has its saved stack pointer, behind which
+///   follows the instruction pointer, and `reg` words behind it the frame pointer
 ///
 /// The load bias is the run-time address of the probed instruction minus `vaddr`, so that no per-process
 /// table is needed.
@@ -25,13 +27,13 @@ pub struct Point {
     pub plan: u32,
     /// One of [`crate::key::runtime`].
     pub runtime: u32,
-    /// Byte offset of the field that names the site, for [`from::HEADER`] and [`from::PAIR`].
+    /// Byte offset of a field of a task's header, for [`from::HEADER`] (it names the site) and [`from::PAIR`].
     pub field: u32,
     /// One of [`role`].
     pub role: u8,
     /// One of [`from`].
     pub from: u8,
-    /// One of [`reg`].
+    /// One of [`reg`]; for [`from::PAIR`] see above.
     pub reg: u8,
     /// How often the register is dereferenced before the field is read: 0 or 1.
     pub derefs: u8,

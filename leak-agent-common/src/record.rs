@@ -43,20 +43,22 @@ pub struct ProcessRecord {
     pub comm: [u8; 16],
 }
 
-/// The stack of a thread that creates a thread, at the creation.
+/// The stack of whoever creates a task, at the creation: a thread's, or that of a task that has a stack of its own.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct StackRecord {
     /// The head.
     pub header: Header,
-    /// The site number under which the kernel counted the new thread: a ticket, or a learned key.
-    pub site: u64,
+    /// The site under which the kernel counted the new task. For a thread its number is a ticket, or a learned key.
+    pub site: SiteKey,
     /// Creator's instruction pointer (user).
     pub ip: u64,
     /// Creator's stack pointer (user): address of the first byte of the stack that is of interest.
     pub sp: u64,
     /// Creator's frame pointer register.
     pub bp: u64,
+    /// Load bias of the file whose point was passed; 0 for threads.
+    pub bias: u64,
     /// Address of the first copied byte: `sp` rounded down to [`crate::settings::STACK_PIECE`].
     pub stack_start: u64,
     /// How many bytes follow.
@@ -84,7 +86,7 @@ pub struct StreamRecord {
 
 const _: () = assert!(size_of::<Header>() == 32);
 const _: () = assert!(size_of::<ProcessRecord>() == 64);
-const _: () = assert!(size_of::<StackRecord>() == 80);
+const _: () = assert!(size_of::<StackRecord>() == 120);
 const _: () = assert!(size_of::<StreamRecord>() == 80);
 
 /// A record, decoded; it borrows from the ring.

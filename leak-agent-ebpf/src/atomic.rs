@@ -2,20 +2,13 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 
-/// Adds; wraps.
+/// Adds and returns the old value; wraps.
 ///
 /// Also for values of per-CPU maps: a uprobe may be preempted between a load and a store, and another task
 /// on the same CPU would then lose an increment.
 #[inline(always)]
-pub(crate) unsafe fn add(value: *mut u64, by: u64) {
-    // SAFETY: the caller passes a valid, aligned pointer into a map value.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(value, by) };
-}
-
-/// Adds and returns the old value.
-#[inline(always)]
 pub(crate) unsafe fn fetch_add(value: *mut u64, by: u64) -> u64 {
-    // SAFETY: as above.
+    // SAFETY: the caller passes a valid, aligned pointer into a map value.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(value, by) }
 }
 

@@ -67,15 +67,23 @@ pub(crate) fn bump(counter: Counter) -> bool {
     }
 }
 
+/// Adds; gives what was there before.
 #[inline(always)]
-fn apply(totals: *mut SiteTotals, delta: Delta) {
+fn apply(totals: *mut SiteTotals, delta: Delta) -> u64 {
     // SAFETY: a field of a valid map value of this CPU.
-    unsafe { atomic::add(totals.cast::<u8>().add(delta.field).cast(), delta.by) }
+    unsafe { atomic::fetch_add(totals.cast::<u8>().add(delta.field).cast(), delta.by) }
 }
 
-/// Adds to the totals of a hooked site, in its slot if it has one.
+/// Whether the one that was counted behind so many others is worth a look: the first, and whenever their number has doubled.
 #[inline(always)]
-pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<(), Counter> {
+fn is_turn(before: u64) -> bool {
+    before & before.wrapping_sub(1) == 0
+}
+
+/// Adds to the totals of a hooked site, in its slot if it has one. Says whether it is worth a look ([`is_turn`], on this
+/// CPU).
+#[inline(always)]
+pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<bool, Counter> {
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     let slot = SLOTS.get_ptr_mut((cpu << SLOT_BITS) | slot::place(key));
@@ -83,13 +91,13 @@ pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -
         // SAFETY: a valid map value.
         if unsafe { is_of(slot, key) } {
             // SAFETY: a field of it.
-            unsafe {
-                atomic::add(
+            let before = unsafe {
+                atomic::fetch_add(
                     (&raw mut (*slot).spawned).cast::<u8>().add(delta.field).cast(),
                     delta.by,
                 )
             };
-            return Ok(());
+            return Ok(is_turn(before));
         }
     }
     add_elsewhere(ctx, key, delta, slot)
@@ -114,16 +122,16 @@ fn add_elsewhere<C: EbpfContext>(
     key: &SiteKey,
     delta: Delta,
     slot: Option<*mut Slot>,
-) -> Result<(), Counter> {
+) -> Result<bool, Counter> {
     let Some(totals) = SITES.get_ptr_mut(key) else {
-        return add_unknown(ctx, key, delta).map(|_| ());
+        return add_unknown(ctx, key, delta).map(|sight| sight == Sight::First);
     };
-    apply(totals, delta);
+    let before = apply(totals, delta);
     if let Some(slot) = slot {
         // SAFETY: a valid map value; whoever takes it is the only one to write its key.
         unsafe { take(slot, key) };
     }
-    Ok(())
+    Ok(is_turn(before))
 }
 
 #[inline(always)]
@@ -196,7 +204,7 @@ pub(crate) fn budget(process: &ProcessKey) -> Option<*mut Budget> {
         process,
         &Budget {
             second: 0,
-            stacks: 0,
+            stacks: [0; 2],
             rows: 0,
         },
         BPF_NOEXIST.into(),

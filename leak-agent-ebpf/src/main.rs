@@ -15,6 +15,7 @@ mod maps;
 mod probes;
 mod ring;
 mod settings;
+mod stack;
 mod walk;
 
 /// The verifier rejects a reachable endless loop, so a panic that could happen does not load.

@@ -58,6 +58,10 @@ pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(1, 0);
 #[map(name = "SEQUENCES")]
 pub(crate) static SEQUENCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
+/// Hooked sites whose creation stack was sent. One that falls out may be sent again.
+#[map(name = "TOLD")]
+pub(crate) static TOLD: LruHashMap<SiteKey, u32> = LruHashMap::with_max_entries(16384, 0);
+
 /// Where a stack record is put together.
 #[map(name = "SCRATCH")]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -79,8 +83,9 @@ pub(crate) struct Scratch {
 pub(crate) struct Budget {
     /// The second (boot time) that `stacks` belongs to.
     pub(crate) second: u64,
-    /// Stacks sent in that second.
-    pub(crate) stacks: u64,
+    /// Stacks sent in that second: of threads, and of hooked sites. The counts of threads depend on the former, nothing on
+    /// the latter.
+    pub(crate) stacks: [u64; 2],
     /// Rows of totals created.
     pub(crate) rows: u64,
 }

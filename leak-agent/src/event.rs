@@ -40,7 +40,7 @@ pub enum Event {
         /// When.
         at: BootTime,
     },
-    /// The stack of a thread that created a thread.
+    /// The stack of whoever created a task.
     Stack(Box<StackEvent>),
     /// A task was created or ended (stream, on request).
     Task {
@@ -60,8 +60,10 @@ pub struct StackEvent {
     pub process: ProcessKey,
     /// Its image.
     pub exec: ExecId,
-    /// The site number under which the new thread was counted.
-    pub number: u64,
+    /// The site under which the new task was counted.
+    pub site: SiteKey,
+    /// Load bias of the file that the site's number is of; 0 for threads.
+    pub bias: u64,
     /// Instruction pointer, stack pointer and frame pointer of the creator, run-time addresses.
     pub registers: (u64, u64, u64),
     /// Run-time address of the first byte of `bytes`.
@@ -110,7 +112,8 @@ impl From<Record<'_>> for Event {
             Record::Stack(record, bytes) => Self::Stack(Box::new(StackEvent {
                 process: record.header.process,
                 exec: ExecId(record.header.exec_id),
-                number: record.site,
+                site: record.site,
+                bias: record.bias,
                 registers: (record.ip, record.sp, record.bp),
                 start: record.stack_start,
                 bytes: bytes.to_vec(),

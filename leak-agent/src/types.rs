@@ -6,8 +6,10 @@ use std::fmt;
 
 pub mod label;
 pub mod shared;
+mod text;
 
 pub use leak_agent_common::key::ProcessKey;
+pub use text::Text;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`: the one clock that the kernel's start times, the ring records and the
 /// agent share. Time is an argument everywhere; `sys::clock` is the only place that reads it.

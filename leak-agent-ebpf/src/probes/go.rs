@@ -4,9 +4,9 @@
 
 use crate::{
     count::{FINISHED, SPAWNED, add_hooked, bump},
-    kernel::Task,
+    kernel::{Task, UserRegs},
     maps::{PLANS, POINTS},
-    ring,
+    ring, stack,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -64,8 +64,42 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
     } else {
         FINISHED
     };
-    add_hooked(ctx, &key, delta)?;
+    let is_turn = add_hooked(ctx, &key, delta)?;
+    if point.role == role::SPAWN {
+        if is_turn {
+            tell(ctx, &key, point)?;
+        }
+    }
     ring::stream(&key, point.role)
+}
+
+/// Tells who created a goroutine: the stack is that of the goroutine that said `go`, not the one that its thread is on.
+#[inline(never)]
+fn tell(ctx: &ProbeContext, key: &SiteKey, point: &Point) -> Result<(), Counter> {
+    let words = ctx.as_ptr().cast::<u64>();
+    // SAFETY: words of `struct pt_regs`: rbx, which has the creator's `g`, and the instruction pointer.
+    let (creator, ip) = unsafe { (*words.add(5), *words.add(16)) };
+    let at = creator.wrapping_add(point.field.into());
+    let mut saved = [0; 2];
+    let mut bp = 0;
+    // SAFETY: write the words; a fault is an error.
+    let failed = unsafe {
+        bpf_probe_read_user((&raw mut saved).cast(), 16, at as *const _)
+            | bpf_probe_read_user((&raw mut bp).cast(), 8, frame_pointer(creator, point) as *const _)
+    };
+    if failed != 0 {
+        return Err(Counter::UnreadableCreator);
+    }
+    let [sp, pc] = saved;
+    let regs = UserRegs { ip: pc, sp, bp };
+    stack::tell(key, &regs, ip.wrapping_sub(point.vaddr))
+}
+
+/// Where the creator's frame pointer was saved.
+#[inline(always)]
+fn frame_pointer(creator: u64, point: &Point) -> u64 {
+    let distance = u64::from(point.field) + 8 * u64::from(point.reg);
+    creator.wrapping_add(distance)
 }
 
 /// The statement and the function, each as a distance from the text's beginning; `false` if they cannot be read or are

@@ -8,7 +8,7 @@ use crate::{
     count::{FINISHED, FOUND, SPAWNED, Sight, add, bump},
     kernel::{PF_KTHREAD, PF_WORKER, Task},
     maps::{SWITCHES, state},
-    ring, walk,
+    ring, stack, walk,
 };
 use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
@@ -87,10 +87,12 @@ fn newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
                 .unwrap_or(site::UNRESOLVED);
             // SAFETY: as above.
             unsafe { atomic::swap(&raw mut (*birth).site, number) };
-            let sight = add(ctx, &thread_site(process, number), SPAWNED)?;
+            let key = thread_site(process, number);
+            let sight = add(ctx, &key, SPAWNED)?;
             let ticket = number & site::TICKET != 0;
-            if ticket || (known.is_some() && sight == Sight::First && walk::may_send_stack(&process)) {
-                walk::send_stack(process, exec_id, number, &regs)?;
+            let first = known.is_some() && sight == Sight::First;
+            if ticket || (first && stack::may_send(&process, stack::OF_THREAD)) {
+                stack::send(&key, exec_id, &regs, 0)?;
             }
         }
     }

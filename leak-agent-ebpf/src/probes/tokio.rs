@@ -2,9 +2,9 @@
 
 use crate::{
     count::{FINISHED, SPAWNED, add_hooked, bump},
-    kernel::Task,
+    kernel::{Task, UserRegs},
     maps::{PLANS, POINTS},
-    ring,
+    ring, stack,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -63,8 +63,23 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
     } else {
         FINISHED
     };
-    add_hooked(ctx, &key, delta)?;
+    let is_turn = add_hooked(ctx, &key, delta)?;
+    if is_turn && point.role == role::SPAWN {
+        tell(ctx, &key, point.vaddr)?;
+    }
     ring::stream(&key, point.role)
+}
+
+/// Tells who created a task.
+#[inline(never)]
+fn tell(ctx: &ProbeContext, key: &SiteKey, vaddr: u64) -> Result<(), Counter> {
+    let ip = register::<128>(ctx);
+    let regs = UserRegs {
+        ip,
+        sp: register::<152>(ctx),
+        bp: register::<32>(ctx),
+    };
+    stack::tell(key, &regs, ip.wrapping_sub(vaddr))
 }
 
 /// The site, out of a register or the task's header; `false` if the header cannot be read.

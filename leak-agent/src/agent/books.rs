@@ -308,6 +308,7 @@ mod tests {
             finish_is_early: false,
             books: Some(Arc::new(TokioBooks::new(&[], &[], |_| None))),
             names: None,
+            stacks: None,
         })
     }
 

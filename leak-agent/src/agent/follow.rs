@@ -11,6 +11,7 @@
 //!  kernel ─ totals, counters ─┴─ every tick ───► engine ─► snapshot ─► report ─► outputs
 //! ```
 
+mod creations;
 mod facts;
 mod probeless;
 
@@ -19,8 +20,8 @@ use super::books::{self, Often};
 use super::handle::{AgentHandle, StartError, Stop};
 use super::judge::Judge;
 use super::line::Line;
-use super::message::{Message, Resolution};
-use super::names;
+use super::message::{Created, Message, Resolution};
+use super::names::{self, Names};
 use super::pace::Pace;
 use super::reconcile::Reconciler;
 use super::ring::{self, RingCounts};
@@ -32,7 +33,7 @@ use crate::config::{AgentConfig, Mode};
 use crate::detect::Judgement;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
 use crate::engine::{Input, Snapshot, Totals, Uncounted};
-use crate::event::Event;
+use crate::event::{Event, StackEvent};
 use crate::report::Report;
 use crate::source::{self, HookPlan};
 use crate::stack::DebugFiles;
@@ -148,6 +149,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         hooks: HashMap::new(),
         files: HashMap::new(),
         watched: Watched::default(),
+        early: Vec::new(),
         plans: HashMap::new(),
         attaching: 0,
         settled: false,
@@ -192,11 +194,13 @@ struct Follower {
     requests: Sender<Request>,
     stacks: Stacks,
     books: Sender<books::Request>,
-    names: Sender<names::Request>,
+    names: Names,
     hooks: HashMap<AttachmentKey, Arc<HookPlan>>,
     /// The files of those plans whose sites are named as they are seen.
     files: HashMap<AttachmentKey, (Arc<File>, ExecutableId)>,
     watched: Watched,
+    /// Creation stacks of plans that are not known yet, and since when.
+    early: Vec<(BootTime, Box<StackEvent>)>,
     plans: HashMap<AttachmentKey, PlanId>,
     attaching: usize,
     settled: bool,
@@ -314,6 +318,22 @@ impl Follower {
                     site,
                 });
             }
+            Message::Created(created) => {
+                let Created {
+                    process,
+                    exec,
+                    plan,
+                    number,
+                    creation,
+                } = created;
+                self.line.take(Input::Created {
+                    process,
+                    exec,
+                    plan,
+                    number,
+                    creation,
+                });
+            }
         }
         self.act();
     }
@@ -323,14 +343,7 @@ impl Follower {
         self.line.take(Input::Event(event.without_bytes()));
         let notice = match event {
             Event::Stack(stack) => {
-                if self.discovery.ignores(&stack.process) {
-                    *self.counters.entry("stacks_not_wanted").or_default() += 1;
-                    return;
-                }
-                *self.counters.entry("stacks_seen").or_default() += 1;
-                if !self.stacks.submit(stack) {
-                    *self.counters.entry("stacks_dropped_queue_full").or_default() += 1;
-                }
+                self.stack(stack, now);
                 return;
             }
             Event::Forked { process, parent, .. } => Notice::Forked { process, parent },
@@ -369,7 +382,7 @@ impl Follower {
                     plan,
                 } => {
                     self.hooks.insert(attachment, Arc::clone(&plan));
-                    if plan.names.is_some() {
+                    if plan.names.is_some() || plan.stacks.is_some() {
                         self.files.insert(attachment, (Arc::clone(&file), executable));
                     }
                     if self.config.mode != Mode::Trace {
@@ -482,7 +495,7 @@ impl Follower {
         }
         for request in names::requests(unnamed, &self.plans, &self.hooks, &self.files) {
             // Without the thread, sites are shown by their numbers.
-            let _ = self.names.send(request);
+            let _ = self.names.submit(request);
         }
     }
 
@@ -520,6 +533,7 @@ impl Follower {
         for process in &garbage.processes {
             self.stacks.forget(*process, None);
         }
+        self.early_stacks(now);
         self.discovery.tick(now);
         self.act();
         // On a node where processes begin all the time there may never be a moment without one to look at.

@@ -5,8 +5,9 @@ use crate::bpf::BpfError;
 use crate::discovery::{AttachmentKey, Done};
 use crate::engine::{BookFacts, PlanFacts, WatchFacts};
 use crate::event::Event;
-use crate::source::SiteInfo;
+use crate::source::{Creation, SiteInfo};
 use crate::types::{ExecId, PlanId, ProcessKey};
+use leak_agent_common::key::SiteKey;
 use std::sync::Arc;
 
 /// Something that happened elsewhere.
@@ -33,6 +34,35 @@ pub(super) enum Message {
     Named(PlanId, Vec<(u64, SiteInfo)>),
     /// A creation stack has led to a site.
     Resolved(Resolution),
+    /// A creation stack says who creates the tasks of a site.
+    Created(Created),
+}
+
+/// Who creates the tasks of a site.
+pub(super) struct Created {
+    /// The process.
+    pub(super) process: ProcessKey,
+    /// Its image.
+    pub(super) exec: ExecId,
+    /// The plan that the site is of.
+    pub(super) plan: PlanId,
+    /// The site's number.
+    pub(super) number: u64,
+    /// The calls.
+    pub(super) creation: Creation,
+}
+
+impl Created {
+    /// That of a hooked site.
+    pub(super) fn new(site: &SiteKey, creation: Creation) -> Self {
+        Self {
+            process: site.process,
+            exec: ExecId(site.exec_id),
+            plan: PlanId(site.plan),
+            number: site.site,
+            creation,
+        }
+    }
 }
 
 /// Where a creation stack led.

@@ -1,11 +1,14 @@
-//! The thread that names spawn sites when processes show for the first time that they exist: it reads executables, and may
-//! wait for a disk.
+//! The thread that names spawn sites when processes show for the first time that they exist, and reads the creation stacks of
+//! runtimes whose tasks have stacks of their own: it reads executables, and may wait for a disk.
 
-use super::message::Message;
+use super::message::{Created, Message};
+use super::stacks::raw;
 use crate::discovery::{AttachmentKey, INSPECT_BYTES_MAX};
 use crate::elf::Elf;
 use crate::engine::Input;
-use crate::source::{HookPlan, SiteInfo};
+use crate::event::StackEvent;
+use crate::source::creation::Shared;
+use crate::source::{CodeFrame, HookPlan, SiteInfo};
 use crate::sys::map::MappedFile;
 use crate::types::{ExecutableId, PlanId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,16 +16,48 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 
-/// Sites that are to be named.
+/// Creation stacks that wait at most, 16 KiB each.
+const WAITING: usize = 1024;
+
+/// What is to be read of an executable.
 pub(super) struct Request {
     pub(super) plan: PlanId,
     pub(super) hooks: Arc<HookPlan>,
     /// The file that the plan is of.
     pub(super) file: Arc<File>,
     pub(super) executable: ExecutableId,
-    pub(super) numbers: Vec<u64>,
+    pub(super) wanted: Wanted,
+}
+
+/// What is wanted.
+pub(super) enum Wanted {
+    /// The names of these sites.
+    Names(Vec<u64>),
+    /// The calls of this creation stack.
+    Creation(Box<StackEvent>),
+}
+
+/// The way to the thread.
+#[derive(Debug)]
+pub(super) struct Names {
+    sender: Sender<Request>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Names {
+    /// Hands over a request; `false`: too many stacks wait, it is dropped.
+    pub(super) fn submit(&self, request: Request) -> bool {
+        if matches!(request.wanted, Wanted::Creation(_))
+            && self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING
+        {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.sender.send(request).is_ok()
+    }
 }
 
 /// What the numbers of these sites say by themselves, until they are named.
@@ -67,65 +102,107 @@ pub(super) fn requests(
             hooks: Arc::clone(hooks.get(attachment)?),
             file: Arc::clone(file),
             executable: executable.clone(),
-            numbers,
+            wanted: Wanted::Names(numbers),
         })
     };
     by_plan(unnamed).into_iter().filter_map(request).collect()
 }
 
-/// Starts the thread; it ends when the returned sender is dropped.
+/// Starts the thread; it ends when what is returned is dropped.
 ///
 /// # Errors
 ///
 /// No thread could be started.
-pub(super) fn spawn(inbox: SyncSender<Message>) -> io::Result<Sender<Request>> {
+pub(super) fn spawn(inbox: SyncSender<Message>) -> io::Result<Names> {
     let (sender, requests) = channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let names = Names {
+        sender,
+        waiting: Arc::clone(&waiting),
+    };
     // Nobody waits for it at the end: it holds nothing in the kernel.
     std::thread::Builder::new()
         .name("names".to_owned())
-        .spawn(move || serve(&requests, &inbox))?;
-    Ok(sender)
+        .spawn(move || serve(&requests, &waiting, &inbox))?;
+    Ok(names)
 }
 
-fn serve(requests: &Receiver<Request>, inbox: &SyncSender<Message>) {
+fn serve(requests: &Receiver<Request>, waiting: &AtomicUsize, inbox: &SyncSender<Message>) {
+    let mut shared = Shared::default();
     for request in requests {
-        let sites = name(&request);
-        if inbox.send(Message::Named(request.plan, sites)).is_err() {
+        let Request {
+            plan,
+            hooks,
+            file,
+            executable,
+            wanted,
+        } = request;
+        let file = Executable {
+            plan,
+            file: &file,
+            id: executable,
+        };
+        let answer = match wanted {
+            Wanted::Names(numbers) => Some(Message::Named(plan, names(&file, &hooks, &numbers))),
+            Wanted::Creation(event) => {
+                waiting.fetch_sub(1, Ordering::Relaxed);
+                let site = event.site;
+                let calls = creation(&file, &hooks, *event);
+                calls.map(|calls| Message::Created(Created::new(&site, shared.of(calls))))
+            }
+        };
+        if answer.is_some_and(|answer| inbox.send(answer).is_err()) {
             return;
         }
     }
 }
 
-/// What cannot be read goes on being shown by its number.
-fn name(request: &Request) -> Vec<(u64, SiteInfo)> {
-    let Some(names) = &request.hooks.names else {
-        return Vec::new();
-    };
-    let map = match MappedFile::map(&request.file, INSPECT_BYTES_MAX) {
-        Ok(map) => map,
-        Err(error) => {
-            tracing::debug!(%error, plan = request.plan.0, "map a file for the names of its sites");
-            return Vec::new();
-        }
-    };
-    let named = catch_unwind(AssertUnwindSafe(|| {
+/// The names of these sites. What cannot be read goes on being shown by its number.
+fn names(file: &Executable<'_>, hooks: &HookPlan, numbers: &[u64]) -> Vec<(u64, SiteInfo)> {
+    let names = hooks.names.as_ref();
+    let named = names.and_then(|names| file.read(|elf| names.names(elf, numbers)));
+    named.unwrap_or_default()
+}
+
+/// The calls of a creation stack; `None` = it is not the creator's, or the file cannot be read.
+fn creation(file: &Executable<'_>, hooks: &HookPlan, event: StackEvent) -> Option<Vec<CodeFrame>> {
+    let (number, bias) = (event.site.site, event.bias);
+    let stack = raw(event);
+    let stacks = hooks.stacks.as_ref()?;
+    file.read(|elf| stacks.creation(elf, number, bias, &stack))?
+}
+
+/// The executable that a plan is of.
+struct Executable<'file> {
+    plan: PlanId,
+    file: &'file File,
+    id: ExecutableId,
+}
+
+impl Executable<'_> {
+    /// Has it read; `None` = it cannot be, or what was read cannot be trusted.
+    fn read<T>(&self, what: impl FnOnce(&Elf<'_>) -> T) -> Option<T> {
+        let map = MappedFile::map(self.file, INSPECT_BYTES_MAX);
+        let map = map
+            .inspect_err(
+                |error| tracing::debug!(%error, plan = self.plan.0, "map a file for the names of its sites"),
+            )
+            .ok()?;
         let elf = Elf {
             data: &map,
-            id: request.executable.clone(),
+            id: self.id.clone(),
             debug: None,
         };
-        names.names(&elf, &request.numbers)
-    }));
-    match named {
-        // The zeros behind a cut are not the file's.
-        Ok(named) if !map.cut() => named,
-        Ok(_) => Vec::new(),
-        Err(_) => {
-            tracing::warn!(
-                plan = request.plan.0,
-                "naming the sites of a file failed (a defect of the agent)"
-            );
-            Vec::new()
+        match catch_unwind(AssertUnwindSafe(|| what(&elf))) {
+            // The zeros behind a cut are not the file's.
+            Ok(read) => (!map.cut()).then_some(read),
+            Err(_) => {
+                tracing::warn!(
+                    plan = self.plan.0,
+                    "naming the sites of a file failed (a defect of the agent)"
+                );
+                None
+            }
         }
     }
 }

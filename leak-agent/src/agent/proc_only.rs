@@ -355,6 +355,7 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
                     kind: "any",
                     system: false,
                     ambiguous: false,
+                    created_by: None,
                     note: Some("without BPF nothing tells where a thread was created".to_owned()),
                 },
                 counts,

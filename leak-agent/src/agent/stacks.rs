@@ -1,6 +1,7 @@
-//! The thread that resolves creation stacks to sites, and teaches the kernel the frames it has learned.
+//! The thread that reads creation stacks: it resolves those of threads to sites, teaches the kernel the frames it has learned,
+//! and names the calls that led to other tasks.
 
-use super::message::{Message, Resolution};
+use super::message::{Created, Message, Resolution};
 use crate::bpf::maps::Frames;
 use crate::event::StackEvent;
 use crate::source::thread::{Outcome, Resolved, Resolver};
@@ -97,7 +98,7 @@ pub(super) fn spawn(
                 counters.insert("frames_refused_by_kernel_map", teacher.refused);
                 *shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
                 for answer in answers {
-                    if inbox.send(Message::Resolved(answer)).is_err() {
+                    if inbox.send(answer).is_err() {
                         return;
                     }
                 }
@@ -112,7 +113,7 @@ fn serve(
     teacher: &mut Teacher,
     work: &Receiver<Work>,
     waiting: &AtomicUsize,
-) -> Option<Vec<Resolution>> {
+) -> Option<Vec<Message>> {
     let first = work.recv().ok()?;
     let mut answers = Vec::new();
     let mut forget = Vec::new();
@@ -122,24 +123,15 @@ fn serve(
             Work::Stack(event) => {
                 waiting.fetch_sub(1, Ordering::Relaxed);
                 let StackEvent {
-                    process,
-                    exec,
-                    number,
-                    registers: (ip, sp, bp),
-                    start,
-                    bytes,
-                    cut,
+                    process, exec, site, ..
                 } = *event;
-                let stack = RawStack {
-                    ip,
-                    sp,
-                    bp,
-                    start,
-                    bytes,
-                    cut,
-                };
-                if let Outcome::Resolved(resolved) = batch.resolve(process, exec, number, &stack) {
-                    answers.extend(teacher.learn(process, exec, number, *resolved));
+                let stack = raw(*event);
+                if site.plan != 0 {
+                    let creation = batch.creation(process, exec, &stack);
+                    answers.extend(creation.map(|creation| Message::Created(Created::new(&site, creation))));
+                } else if let Outcome::Resolved(resolved) = batch.resolve(process, exec, site.site, &stack) {
+                    let resolutions = teacher.learn(process, exec, site.site, *resolved);
+                    answers.extend(resolutions.map(Message::Resolved));
                 }
             }
             Work::Forget(process, but) => forget.push((process, but)),
@@ -151,6 +143,19 @@ fn serve(
         resolver.forget(process, but);
     }
     Some(answers)
+}
+
+/// The copied stack of an event.
+pub(super) fn raw(event: StackEvent) -> RawStack {
+    let (ip, sp, bp) = event.registers;
+    RawStack {
+        ip,
+        sp,
+        bp,
+        start: event.start,
+        bytes: event.bytes,
+        cut: event.cut,
+    }
 }
 
 /// The kernel's map of learned frames, and which entries of it belong to which image.

@@ -228,7 +228,19 @@ fn wire_point(point: &PlanPoint, plan: u32, runtime: u32) -> Point {
         PointSite::Constant(site) => (from::CONSTANT, site, 0, 0, 0),
         PointSite::Register(reg) => (from::REGISTER, 0, reg, 0, 0),
         PointSite::Header { reg, derefs, field } => (from::HEADER, 0, reg, derefs, field),
-        PointSite::Pair { base, field } => (from::PAIR, base.0, 0, 0, field),
+        PointSite::Pair { base, field, saved } => match point.role {
+            Role::Finish => (from::PAIR, base.0, 0, 0, field),
+            Role::Spawn => {
+                let words = saved.1.saturating_sub(saved.0) / 8;
+                (
+                    from::PAIR,
+                    base.0,
+                    u8::try_from(words).unwrap_or(u8::MAX),
+                    0,
+                    saved.0,
+                )
+            }
+        },
     };
     Point {
         vaddr: point.vaddr.0,

@@ -214,6 +214,7 @@ fn load_object(
         .map_max_entries("OTHERS", limits.processes)
         .map_max_entries("BUDGETS", limits.processes)
         .map_max_entries("FRAMES", limits.sites)
+        .map_max_entries("TOLD", limits.sites)
         .map_max_entries("RING", limits.ring_bytes)
         .map_max_entries("POINTS", MAX_POINTS)
         .map_max_entries("PLANS", MAX_PLANS);

@@ -241,6 +241,7 @@ mod tests {
                 finish_is_early: false,
                 books: None,
                 names: None,
+                stacks: None,
             })
         }
     }

@@ -5,7 +5,7 @@
 
 use super::{BookFacts, PlanFacts, Uncounted, WatchFacts};
 use crate::event::Event;
-use crate::source::SiteInfo;
+use crate::source::{Creation, SiteInfo};
 use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime, shared};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
@@ -104,6 +104,19 @@ pub enum Input {
         /// Where it leads.
         #[serde(with = "shared")]
         site: Arc<SiteInfo>,
+    },
+    /// This creation stack of an image was that of a task of this site of a plan.
+    Created {
+        /// Which process.
+        process: ProcessKey,
+        /// Its image.
+        exec: ExecId,
+        /// Which plan.
+        plan: PlanId,
+        /// The site's number.
+        number: u64,
+        /// The calls.
+        creation: Creation,
     },
     /// The kernel's totals at a tick.
     Totals(Totals),

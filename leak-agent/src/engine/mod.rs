@@ -6,6 +6,7 @@
 mod baseline;
 mod books;
 mod bound;
+mod creations;
 pub mod growth;
 mod input;
 pub mod merge;
@@ -27,7 +28,7 @@ pub use uncounted::Uncounted;
 pub use watch::{Counted, WatchFacts};
 
 use crate::event::Event;
-use crate::source::{Maker, SiteInfo};
+use crate::source::{Creation, Maker, SiteInfo};
 use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
@@ -127,6 +128,13 @@ impl Engine {
                 number,
                 site,
             } => self.resolve(process, exec, number, &site),
+            Input::Created {
+                process,
+                exec,
+                plan,
+                number,
+                creation,
+            } => self.created(process, exec, plan, number, creation),
             Input::Totals(Totals {
                 rows,
                 lost_counts,
@@ -297,6 +305,17 @@ impl Engine {
     fn resolve(&mut self, process: ProcessKey, exec: ExecId, number: u64, site: &Arc<SiteInfo>) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.threads.resolve(exec, number, site);
+        }
+    }
+
+    /// This creation stack of an image was that of a task of this site of a plan.
+    fn created(&mut self, process: ProcessKey, exec: ExecId, plan: PlanId, number: u64, by: Creation) {
+        let full = match self.processes.get_mut(&process) {
+            Some(process) => !process.creations.insert((exec, plan, number), by),
+            None => false,
+        };
+        if full {
+            self.count("creation_stacks_over_limit");
         }
     }
 

@@ -3,6 +3,7 @@
 use super::KernelRuntime;
 use super::baseline::Row;
 use super::books::BookFacts;
+use super::creations::Creations;
 use super::plan::PlanFacts;
 use super::runtime::total;
 use super::snapshot::{CountedBy, FollowState, ProcessSnapshot, RuntimeSnapshot};
@@ -44,7 +45,7 @@ pub(super) struct Process {
     /// It was there before its first task was counted: the kernel's walk did not list it.
     pub(super) unlisted: bool,
     pub(super) birth: Birth,
-    exec: ExecId,
+    pub(super) exec: ExecId,
     /// When it ended.
     pub(super) ended: Option<BootTime>,
     /// Ticks in a row without a living thread.
@@ -58,6 +59,8 @@ pub(super) struct Process {
     /// What they said of the plans without probes.
     pub(super) watched: BTreeMap<PlanId, WatchFacts>,
     pub(super) plans: BTreeSet<PlanId>,
+    /// Who creates the tasks of its sites.
+    pub(super) creations: Creations,
     refused: BTreeMap<u32, (Runtime, String)>,
 }
 
@@ -85,6 +88,7 @@ impl Process {
         self.books.clear();
         self.watched.clear();
         self.plans.clear();
+        self.creations.keep(exec);
         self.refused.clear();
     }
 

@@ -59,6 +59,7 @@ impl Process {
             let before = self.before(*plan, facts);
             self.plan_sites(*plan, facts, &before, &mut sites);
             self.plan_retained(*plan, facts, &mut sites);
+            self.creations.tell(self.exec, *plan, facts, &mut sites);
             exact &= facts.gaps.is_empty();
             if let Before::Unknown(reason) = before {
                 exact = false;
@@ -324,6 +325,7 @@ fn special(name: &str, note: &str) -> SiteInfo {
         kind: "folded",
         system: false,
         ambiguous: false,
+        created_by: None,
         note: Some(note.to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::snapshot::{CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot};
 use super::*;
+use crate::source::CodeFrame;
 use leak_agent_common::key::site;
 
 const THREAD: Runtime = Runtime {
@@ -32,6 +33,7 @@ fn info(id: &str, system: bool) -> SiteInfo {
         kind: "test",
         system,
         ambiguous: false,
+        created_by: None,
         note: None,
     }
 }
@@ -201,6 +203,32 @@ fn forked_child_is_exact_only_without_inherited_tasks() {
     engine.apply(&fork(later));
     engine.follow(later, PLAN);
     assert!(!process(&mut engine, later).runtimes[1].exact);
+}
+
+/// Who creates the tasks of a site is told for the image that did, whichever comes first: the stack, or the news of the image.
+#[test]
+fn creation_stack_belongs_to_its_image() {
+    let mut engine = engine();
+    engine.plan_armed(PLAN, facts(100));
+    exec(&mut engine, P, 4, 200);
+    engine.follow(P, PLAN);
+    let created = |engine: &mut Engine, exec, function| {
+        let calls = vec![CodeFrame::new(Some(function), None, false, "ab:0x1")];
+        engine.created(P, ExecId(exec), PLAN, 0x1000, calls.into());
+    };
+    created(&mut engine, 4, "old");
+    created(&mut engine, 5, "new");
+    engine.totals(&[(task(P, 4, 0x1000), counts(1, 0))], 0, BootTime(300));
+    let told = |engine: &mut Engine| {
+        let site = process(engine, P).runtimes[1].sites.first().cloned().unwrap();
+        let calls = site.info.created_by.unwrap();
+        calls[0].function.clone().map(String::from)
+    };
+    assert_eq!(told(&mut engine).as_deref(), Some("old"));
+    exec(&mut engine, P, 5, 400);
+    engine.follow(P, PLAN);
+    engine.totals(&[(task(P, 5, 0x1000), counts(1, 0))], 0, BootTime(500));
+    assert_eq!(told(&mut engine).as_deref(), Some("new"));
 }
 
 /// Rows of an image that an exec replaced are forgotten, and do not count for the new one.

@@ -60,6 +60,7 @@ impl Uncounted {
                         kind: "any",
                         system: false,
                         ambiguous: false,
+                        created_by: None,
                         note: Some("/proc does not tell where a thread was created".to_owned()),
                     },
                     counts,

@@ -368,7 +368,29 @@ pub(super) fn site_name(site: &Site) -> String {
     if let Some(note) = &site.note {
         let _ = write!(name, "  ({})", visible(note));
     }
+    if let Some(chain) = created_by(site) {
+        let _ = write!(name, "  ({chain})");
+    }
     name
+}
+
+/// Who asks for a site's tasks, in one line; `None` = no name is known.
+///
+/// ```text
+/// created by app::conn::accept < app::serve < app::main
+/// ```
+fn created_by(site: &Site) -> Option<String> {
+    const CALLS_SHOWN: usize = 3;
+    let named = site
+        .created_by
+        .iter()
+        .flatten()
+        .filter_map(|call| call.function.as_deref());
+    // The site of a thread is the innermost call.
+    let mut named = named.skip_while(|function| *function == site.name);
+    let shown: Vec<_> = named.by_ref().take(CALLS_SHOWN).map(visible).collect();
+    let more = if named.next().is_some() { " < …" } else { "" };
+    (!shown.is_empty()).then(|| format!("created by {}{more}", shown.join(" < ")))
 }
 
 /// A live count with its mark: `≥` = a lower bound, `-` = not counted.
@@ -439,7 +461,7 @@ mod tests {
         finding, hostile_report, judged, judgement, process, report as report_of, runtime, scheduler, site,
         watched,
     };
-    use crate::source::{thread, tokio};
+    use crate::source::{CodeFrame, thread, tokio};
     use std::sync::Arc;
 
     const WIDE: ReportStyle = ReportStyle { width: 120, sites: 2 };
@@ -486,6 +508,30 @@ svc (100), tokio
   1 more in 1 more site
 ";
         assert_eq!(text, expected);
+    }
+
+    /// Who asks for a site's tasks is told by the innermost calls that have a name; of a file without any there is nothing to
+    /// tell in a line.
+    #[test]
+    fn site_with_a_creation_stack_names_its_innermost_calls() {
+        let with = |functions: &[Option<&str>]| {
+            let frame = |function: &Option<&str>| CodeFrame::new(*function, None, false, "ab:0x1");
+            let mut snapshot = site(2, "app::serve", 0, 50, 10);
+            snapshot.info.created_by = Some(functions.iter().map(frame).collect::<Vec<_>>().into());
+            let runtimes = vec![runtime(tokio::RUNTIME, vec![snapshot])];
+            let report = report_of(9, vec![process(100, "svc", "/opt/svc", runtimes)]);
+            site_name(&report.processes[0].runtimes[0].sites[0])
+        };
+        let plain = "app::serve  src/app.rs:2";
+        assert_eq!(with(&[None, None]), plain);
+        assert_eq!(
+            with(&[Some("a"), None, Some("b\u{7}")]),
+            format!("{plain}  (created by a < b\u{fffd})")
+        );
+        let deep = with(&[Some("a"), Some("b"), Some("c"), Some("d")]);
+        assert_eq!(deep, format!("{plain}  (created by a < b < c < …)"));
+        let named = with(&[Some("app::serve"), Some("a")]);
+        assert_eq!(named, format!("{plain}  (created by a)"));
     }
 
     /// What was read from memory is live tasks at a moment: the moment is said, and nothing of spawns and ends.

@@ -3,7 +3,7 @@
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
 use super::judged;
 use super::{
-    Activity, Agent, Books, Build, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings,
+    Activity, Agent, Books, Build, Call, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings,
     Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Watch,
 };
 use crate::detect::{Judgement, RuntimeJudgement};
@@ -11,6 +11,7 @@ use crate::engine::snapshot::{
     self, BooksSnapshot, Counts, FollowState, ProcessSnapshot, RepairSnapshot, RuntimeSnapshot,
     SchedulerSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
 };
+use crate::source::CodeFrame;
 use crate::types::BootTime;
 use leak_agent_common::counter::Counter;
 use std::collections::BTreeMap;
@@ -253,6 +254,10 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement) -> (Site, bool) {
         system: info.system,
         ambiguous: info.ambiguous,
         note: info.note.clone(),
+        created_by: info
+            .created_by
+            .as_ref()
+            .map(|calls| calls.iter().map(call).collect()),
         verdict: judged::verdict(opinion.verdict),
         verdict_reason: opinion.reason.clone(),
         live: live(counts),
@@ -262,6 +267,16 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement) -> (Site, bool) {
         retained: snapshot.retained,
     };
     (site, repaired)
+}
+
+fn call(frame: &CodeFrame) -> Call {
+    Call {
+        function: frame.function.clone(),
+        file: frame.file.clone(),
+        line: frame.line,
+        inlined: frame.inlined,
+        address: frame.address.clone(),
+    }
 }
 
 /// `baseline + spawned − finished` of counts that went through [`consistent`].

@@ -21,6 +21,7 @@ pub use findings::{
 };
 pub use self_facts::{Agent, Build, Hop, MapFill, ModeName, ProbePrice};
 
+use crate::types::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -300,6 +301,10 @@ pub struct Site {
     pub ambiguous: bool,
     /// Something to know about this site; null = nothing.
     pub note: Option<String>,
+    /// Who asks for its tasks: the calls that led to one of them, as seen when the site was first seen, the innermost first;
+    /// without what only carries the wish for a task, and at most 24. Further ways may lead to the same site. Of Go the
+    /// function that says `go` is known without a stack. null = not seen.
+    pub created_by: Option<Vec<Call>>,
     /// "healthy", "suspect", "leak", or "undecided".
     pub verdict: Verdict,
     /// Why it is undecided, or how it grows; null = nothing to say.
@@ -314,6 +319,23 @@ pub struct Site {
     pub baseline: u64,
     /// Tasks that ended and whose memory is still held, at most: see `books.retained`; null = not known.
     pub retained: Option<u64>,
+}
+
+/// A call of a creation stack, as the source has it: an inlined function is one of its own. Texts are the executable's, not
+/// sanitised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Call {
+    /// The function; null = its file has no symbol for it.
+    pub function: Option<Text>,
+    /// The source file; null = the executable does not say.
+    pub file: Option<Text>,
+    /// The line of the call; null = the executable does not say.
+    pub line: Option<u32>,
+    /// Its code was put into that of the next function outwards.
+    pub inlined: bool,
+    /// "<executable id>:<address>": the address behind the call in the file's own numbering, stable over restarts of the
+    /// program.
+    pub address: Text,
 }
 
 /// How far a runtime in a process is followed.

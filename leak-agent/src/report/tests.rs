@@ -14,6 +14,7 @@ fn info(id: usize, system: bool) -> SiteInfo {
         kind: "async",
         system,
         ambiguous: false,
+        created_by: None,
         note: None,
     }
 }

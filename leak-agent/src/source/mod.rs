@@ -5,6 +5,7 @@
 //! process (comes with the reading of a runtime's own books from memory).
 
 pub mod books;
+pub mod creation;
 pub mod go;
 pub mod plan;
 mod stack_code;
@@ -12,6 +13,7 @@ pub mod thread;
 pub mod tokio;
 
 pub use books::{Books, ProcessBooks};
+pub use creation::{CodeFrame, Creation, CreationStacks};
 pub use plan::{
     Evidence, Gap, HookPlan, Inspection, Maker, PlanPoint, PlannedSite, PointSite, Role, SiteInfo, SiteNames,
 };

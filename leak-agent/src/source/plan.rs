@@ -1,6 +1,6 @@
 //! A hook plan: all hooks of one source in one executable, as data.
 
-use super::Books;
+use super::{Books, Creation, CreationStacks};
 use crate::elf::Elf;
 use crate::types::{FileOffset, Runtime, Vaddr, label};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ pub struct HookPlan {
     pub books: Option<Arc<dyn Books>>,
     /// Names sites that only a running process shows; `None` = all are in `sites`.
     pub names: Option<Arc<dyn SiteNames>>,
+    /// Reads creation stacks; `None` = they are those of threads.
+    pub stacks: Option<Arc<dyn CreationStacks>>,
 }
 
 /// Names the sites of one executable by their numbers, when processes show that they exist. Cheap to keep; made with the
@@ -127,6 +129,9 @@ pub enum PointSite {
         base: Vaddr,
         /// Offset of the first of them in the task's header, bytes.
         field: u32,
+        /// Offsets in the header of the task that creates one, bytes: of its saved stack pointer, behind which its
+        /// instruction pointer follows, and of its frame pointer, at most 255 words later.
+        saved: (u32, u32),
     },
 }
 
@@ -163,6 +168,9 @@ pub struct SiteInfo {
     pub ambiguous: bool,
     /// Something to know about this site, or why it has no better name.
     pub note: Option<String>,
+    /// Who asks for its tasks, as far as that is known; `None` = it is not.
+    #[serde(default)]
+    pub created_by: Option<Creation>,
 }
 
 /// Who made the threads of a spawn site.

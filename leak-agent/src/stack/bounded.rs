@@ -30,10 +30,16 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
     /// The value of `key`, which counts as asked for now.
     pub fn get(&mut self, key: &K) -> Option<&mut V> {
         if !self.young.contains_key(key) {
-            let value = self.old.remove(key)?;
-            self.insert(key.clone(), value);
+            let (key, value) = self.old.remove_entry(key)?;
+            self.insert(key, value);
         }
         self.young.get_mut(key)
+    }
+
+    /// The key that is equal to `key`, which counts as asked for now.
+    pub fn key(&mut self, key: &K) -> Option<&K> {
+        self.get(key)?;
+        self.young.get_key_value(key).map(|(key, _)| key)
     }
 
     /// Inserts or replaces.

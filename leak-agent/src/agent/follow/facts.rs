@@ -102,7 +102,10 @@ impl Follower {
             hop(
                 "stacks",
                 own("stacks_seen"),
-                &[("queue_full", own("stacks_dropped_queue_full"))],
+                &[
+                    ("queue_full", own("stacks_dropped_queue_full")),
+                    ("unknown_plan", own("stacks_of_unknown_plans")),
+                ],
             ),
             hop(
                 "rows",

@@ -4,7 +4,7 @@
 use crate::agent::books::{self, Often};
 use crate::agent::line::Line;
 use crate::agent::message::Message;
-use crate::agent::names;
+use crate::agent::names::{self, Names};
 use crate::agent::reconcile::Reconciler;
 use crate::agent::watched::{Watched, Way};
 use crate::config::AgentConfig;
@@ -37,7 +37,7 @@ pub(super) struct Tasks {
     discovery: Discovery,
     pool: Pool,
     books: Sender<books::Request>,
-    names: Sender<names::Request>,
+    names: Names,
     watched: Watched,
     hooks: HashMap<AttachmentKey, Arc<HookPlan>>,
     /// The files of those plans whose sites are named as they are seen.
@@ -207,7 +207,7 @@ impl Tasks {
                 }
                 for request in names::requests(unnamed, &self.plans, &self.hooks, &self.files) {
                     // Without the thread, sites are shown by their numbers.
-                    let _ = self.names.send(request);
+                    let _ = self.names.submit(request);
                 }
             }
             Message::WatchOver(process, plan) => self.watched.was_read(process, plan),
@@ -219,7 +219,8 @@ impl Tasks {
             | Message::Detached(_)
             | Message::Booked(..)
             | Message::Grew(..)
-            | Message::Resolved(_) => {}
+            | Message::Resolved(_)
+            | Message::Created(_) => {}
         }
     }
 

@@ -32,6 +32,7 @@ fn plan() -> HookPlan {
         finish_is_early: false,
         books: None,
         names: None,
+        stacks: None,
     }
 }
 

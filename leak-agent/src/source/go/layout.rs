@@ -43,6 +43,8 @@ layouts! {
 
     /// `g.sched.g`; `g.sched.sp` and `g.sched.pc` are 16 and 8 bytes before it.
     sched_g: usize = [72, 72, 72, 72, 72, 72, 72, 72];
+    /// `g.sched.bp`.
+    sched_bp: usize = [104, 104, 104, 104, 104, 96, 96, 96];
     /// `g.syscallsp`; `g.syscallpc` follows.
     syscallsp: usize = [112, 112, 112, 112, 112, 104, 104, 104];
     /// `g.atomicstatus`.
@@ -95,6 +97,12 @@ static LAYOUTS: [Layout; 8] = [
 ];
 
 impl Layout {
+    /// Where the registers of a goroutine that does not run are: its stack pointer, and its frame pointer.
+    pub(super) fn saved(&self) -> (u32, u32) {
+        let offset = |field: usize| u32::try_from(field).unwrap_or(u32::MAX);
+        (offset(self.sched_g.saturating_sub(16)), offset(self.sched_bp))
+    }
+
     /// That of a version; `None` = not known.
     pub(super) fn of(minor: u32) -> Option<&'static Self> {
         LAYOUTS.iter().find(|layout| layout.minor == minor)

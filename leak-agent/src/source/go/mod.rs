@@ -3,6 +3,7 @@
 mod address;
 mod books;
 pub mod build_info;
+mod creation;
 #[cfg(any(test, fuzzing))]
 pub mod fixture;
 mod goroutine;

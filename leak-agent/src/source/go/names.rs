@@ -1,5 +1,6 @@
 //! Names of `go` statements: who says `go` where, and what is started.
 
+use super::creation::calls;
 use super::module::Module;
 use super::pclntab::{Frame, Function, Table};
 use crate::elf::{Elf, Image};
@@ -73,6 +74,7 @@ impl GoNames {
             system,
             ambiguous: false,
             note: None,
+            created_by: None,
         }
     }
 
@@ -95,11 +97,10 @@ impl GoNames {
         }
         // The byte before a return address belongs to the call.
         let frames = table.frames(place.statement.saturating_sub(1));
-        if let Some(Frame { function, location }) = frames.first() {
-            let outer = frames.iter().skip(1).map(|frame| frame.function.as_str());
-            let chain: Vec<&str> = std::iter::once(function.as_str()).chain(outer).collect();
+        if let Some(Frame { location, .. }) = frames.first() {
             info.location.clone_from(location);
-            info.note = Some(format!("created by {}", chain.join(" in ")));
+            // Known without a stack: who says `go`.
+            info.created_by = Some(calls(table, &self.executable, &[place.statement]).into());
         }
         info
     }

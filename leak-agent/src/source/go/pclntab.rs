@@ -245,6 +245,17 @@ impl<'data> Table<'data> {
         self.bytes.get(at).copied()
     }
 
+    /// Whether nothing can be unwound behind it: it is the outermost of its stack, or it writes the stack pointer.
+    #[must_use]
+    pub fn ends_stacks(&self, function: Function) -> bool {
+        let at = self
+            .header()
+            .checked_sub(3)
+            .and_then(|flag| function.at.checked_add(flag));
+        at.and_then(|at| self.bytes.get(at))
+            .is_none_or(|flags| flags & 3 != 0)
+    }
+
     /// Offset of the values of this kind; `None` = the function has none.
     fn values_of(&self, function: Function, index: u32) -> Option<u32> {
         if index >= self.field(function, 28)? {

@@ -4,6 +4,7 @@ use super::RUNTIME;
 use super::address::{self, Addresses};
 use super::books::GoBooks;
 use super::build_info::{BuildInfo, Version};
+use super::creation::GoStacks;
 use super::hook;
 use super::layout::{Layout, NEWEST, OLDEST};
 use super::module::{Module, ModuleError};
@@ -98,6 +99,7 @@ fn plan(
             site: PointSite::Pair {
                 base: Vaddr(module.text),
                 field: layout.gopc,
+                saved: layout.saved(),
             },
             emulated: true,
         });
@@ -130,6 +132,7 @@ fn plan(
             layout.wrapper,
             found.system,
         ))),
+        stacks: Some(Arc::new(GoStacks::new(elf.id.to_string(), *module))),
     })
 }
 

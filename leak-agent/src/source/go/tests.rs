@@ -45,7 +45,14 @@ fn executable_of_go_is_planned_and_its_sites_are_named() {
         [(entry(1) + 6, Role::Spawn), (entry(2) + 6, Role::Finish)]
     );
     let base = Vaddr(TEXT);
-    assert_eq!(plan.points[0].site, PointSite::Pair { base, field: 288 });
+    assert_eq!(
+        plan.points[0].site,
+        PointSite::Pair {
+            base,
+            field: 288,
+            saved: (56, 104)
+        }
+    );
     assert!(plan.books.is_some());
 
     let names = plan.names.unwrap();
@@ -59,7 +66,12 @@ fn executable_of_go_is_planned_and_its_sites_are_named() {
     assert_eq!((&info.id, info.system), (&provisional.id, false));
     assert_eq!(info.name, "main.work"); // what the compiler's wrapper calls
     assert_eq!(info.location.as_deref(), Some("main.go:12"));
-    assert_eq!(info.note.as_deref(), Some("created by main.main"));
+    let creator = info
+        .created_by
+        .as_deref()
+        .and_then(|calls| calls.first())
+        .unwrap();
+    assert_eq!(creator.function.as_deref(), Some("main.main"));
 }
 
 /// The runtime's own goroutines are told by the number alone, the main one is the user's.

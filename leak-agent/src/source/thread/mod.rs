@@ -4,6 +4,7 @@
 //! counts those that a runtime made for itself like any other.
 
 mod code;
+mod creation;
 mod glue;
 pub mod resolver;
 pub mod site;
@@ -73,5 +74,6 @@ pub fn reserved(site: u64) -> SiteInfo {
         system,
         ambiguous: false,
         note: note.map(str::to_owned),
+        created_by: None,
     }
 }

@@ -1,8 +1,10 @@
 //! From the raw creation stack of a thread to its site, and to what the kernel has to learn to recognise it.
 
 use super::code::Codes;
+use super::creation;
 use super::site::{Choice, choose, unknown_creator};
 use crate::source::SiteInfo;
+use crate::source::creation::{Creation, Shared};
 use crate::stack::bounded::Bounded;
 use crate::stack::symbolize::{Batch as Symbols, NameCache, NamedFrame};
 use crate::stack::table::Refresh;
@@ -37,6 +39,8 @@ struct ImageState {
     learner: FrameLearner,
     /// The sites that the numbers were given to, by number.
     sites: HashMap<u64, SiteInfo>,
+    /// Frames of code that was unmapped, which the kernel still knows.
+    forgotten: Vec<u64>,
 }
 
 /// What became of a stack.
@@ -74,6 +78,7 @@ pub struct Resolver {
     modules: ModuleCache,
     names: NameCache,
     codes: Codes,
+    shared: Shared,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -92,6 +97,7 @@ impl Resolver {
             modules: ModuleCache::new(MAX_MODULES, MAX_MODULE_BYTES),
             names: NameCache::new(MAX_NAMES, debug_files),
             codes: Codes::default(),
+            shared: Shared::default(),
             counters: BTreeMap::new(),
         }
     }
@@ -127,6 +133,7 @@ impl Resolver {
         counters.insert("symbols_failed", self.names.failed);
         counters.insert("symbols_evicted", self.names.evicted());
         counters.insert("stack_images_evicted", self.images.evicted());
+        counters.insert("creation_stacks_evicted", self.shared.evicted());
         counters
     }
 
@@ -152,52 +159,30 @@ impl Batch<'_> {
     pub fn resolve(&mut self, process: ProcessKey, exec: ExecId, number: u64, stack: &RawStack) -> Outcome {
         self.resolver.count("stacks", 1);
         let image = (process, exec);
-        let mut forgotten = Vec::new();
-        let refreshed = match self.resolver.images.get(&image) {
-            Some(state) => state.table.refresh().map(Some),
-            None => ModuleTable::load(process).map(|table| {
-                let table = table?;
-                let state = ImageState {
-                    table,
-                    learner: FrameLearner::new(MAX_FRAMES),
-                    sites: HashMap::new(),
-                };
-                self.resolver.images.insert(image, state);
-                Some(Refresh::Same)
-            }),
-        };
-        let refreshed = match refreshed {
-            Ok(Some(refreshed)) => refreshed,
-            Ok(None) => {
-                self.resolver.count("stacks_of_gone_processes", 1);
-                return Outcome::Gone;
-            }
-            Err(error) => {
-                self.resolver.count("stacks_without_mappings", 1);
-                tracing::debug!(tgid = process.tgid, %error, "mappings not readable");
+        match self.refresh(image) {
+            Ok(true) => {}
+            Ok(false) => return Outcome::Gone,
+            Err(Unreadable) => {
                 return Outcome::Resolved(Box::new(Resolved::unknown(
                     "the process's mappings cannot be read",
                 )));
             }
-        };
+        }
         let Self { resolver, symbols } = self;
         let Resolver {
             images,
             modules,
             names,
             codes,
+            shared,
             ..
         } = &mut **resolver;
         let Some(state) = images.get(&image) else {
             return Outcome::Gone;
         };
-        if let Refresh::Changed(ranges) = refreshed
-            && !ranges.is_empty()
-        {
-            forgotten = state.learner.forget(&ranges);
-            if !forgotten.is_empty() {
-                state.sites.clear();
-            }
+        let forgotten = std::mem::take(&mut state.forgotten);
+        if !forgotten.is_empty() {
+            state.sites.clear();
         }
 
         let variable = state.learner.variable;
@@ -205,7 +190,8 @@ impl Batch<'_> {
         let unwound = unwind(&mut state.table, modules, stack);
         let frames = symbols.name(&mut state.table, modules, names, &unwound);
         let frames = codes.mark(&mut state.table, modules, &unwound, frames);
-        let Choice { site, wanted } = choose(&frames, unwound.end);
+        let Choice { mut site, wanted } = choose(&frames, unwound.end);
+        site.created_by = Some(shared.of(creation::calls(&frames)));
         let lesson = state.learner.learn(&unwound, wanted);
         let given = lesson
             .site
@@ -230,7 +216,73 @@ impl Batch<'_> {
         }
         Outcome::Resolved(Box::new(resolved))
     }
+
+    /// The calls that led to a task that is no thread, of a stack that was sent for it. Costs as [`Self::resolve`]. `None` =
+    /// the process is gone, or its mappings cannot be read.
+    pub fn creation(&mut self, process: ProcessKey, exec: ExecId, stack: &RawStack) -> Option<Creation> {
+        self.resolver.count("creation_stacks", 1);
+        let image = (process, exec);
+        if !self.refresh(image).unwrap_or(false) {
+            return None;
+        }
+        let Self { resolver, symbols } = self;
+        let Resolver {
+            images,
+            modules,
+            names,
+            shared,
+            ..
+        } = &mut **resolver;
+        let state = images.get(&image)?;
+        let unwound = unwind(&mut state.table, modules, stack);
+        let frames = symbols.name(&mut state.table, modules, names, &unwound);
+        let creation = shared.of(creation::calls(&frames));
+        resolver.count(ending(unwound.end), 1);
+        Some(creation)
+    }
+
+    /// Reads the mappings of a process; `false` = it is gone.
+    fn refresh(&mut self, image: Image) -> Result<bool, Unreadable> {
+        let refreshed = match self.resolver.images.get(&image) {
+            Some(state) => state.table.refresh().map(|refreshed| {
+                if let Refresh::Changed(ranges) = refreshed
+                    && !ranges.is_empty()
+                {
+                    state.forgotten.extend(state.learner.forget(&ranges));
+                }
+                true
+            }),
+            None => ModuleTable::load(image.0).map(|table| {
+                let state = table.map(|table| ImageState {
+                    table,
+                    learner: FrameLearner::new(MAX_FRAMES),
+                    sites: HashMap::new(),
+                    forgotten: Vec::new(),
+                });
+                let found = state.is_some();
+                if let Some(state) = state {
+                    self.resolver.images.insert(image, state);
+                }
+                found
+            }),
+        };
+        match refreshed {
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                self.resolver.count("stacks_of_gone_processes", 1);
+                Ok(false)
+            }
+            Err(error) => {
+                self.resolver.count("stacks_without_mappings", 1);
+                tracing::debug!(tgid = image.0.tgid, %error, "mappings not readable");
+                Err(Unreadable)
+            }
+        }
+    }
 }
+
+/// The mappings of a process cannot be read: counted, and told once.
+struct Unreadable;
 
 /// The counter of a way to end.
 fn ending(end: End) -> &'static str {
@@ -294,6 +346,7 @@ fn mixed(first: &SiteInfo, stop: Option<&NamedFrame>) -> SiteInfo {
         kind: first.kind,
         system: false,
         ambiguous: true,
+        created_by: None,
         note: Some(format!(
             "the kernel recognises creation stacks only up to this frame; one of the sites is {}",
             first.name
@@ -422,6 +475,7 @@ mod tests {
             table: ModuleTable::load(key).unwrap().unwrap(),
             learner: FrameLearner::new(16),
             sites: HashMap::new(),
+            forgotten: Vec::new(),
         };
         let site = |name: &str| SiteInfo {
             id: name.to_owned(),

@@ -100,6 +100,7 @@ pub fn unknown_creator(reason: &str) -> SiteInfo {
         system: false,
         ambiguous: false,
         note: Some(reason.to_owned()),
+        created_by: None,
     }
 }
 
@@ -123,6 +124,7 @@ fn runtime_site(frame: &NamedFrame, name: &str, kind: &'static str, note: Option
         system: false,
         ambiguous: false,
         note: note.map(str::to_owned),
+        created_by: None,
     }
 }
 
@@ -297,6 +299,7 @@ fn named_site(frames: &[NamedFrame], frame: &NamedFrame, glue: &Glue) -> SiteInf
         system: false,
         ambiguous: false,
         note: glue.via.as_ref().map(|via| format!("via {via}")),
+        created_by: None,
     }
 }
 

@@ -346,6 +346,7 @@ impl<'a> Planner<'a> {
             },
             books: Some(Arc::new(books)),
             names: None,
+            stacks: None,
         })
     }
 

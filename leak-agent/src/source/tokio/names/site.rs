@@ -90,6 +90,7 @@ impl Facts<'_> {
             kind,
             system,
             ambiguous: self.named.ambiguous && !(system && self.worker),
+            created_by: None,
             note: (!notes.is_empty()).then(|| notes.join("; ")),
         }
     }

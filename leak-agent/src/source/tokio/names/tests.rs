@@ -165,6 +165,7 @@ fn stripped_coroutine_is_named_by_where_its_body_begins() {
             kind: "async",
             system: false,
             ambiguous: false,
+            created_by: None,
             note: Some("its code names src/conn.rs:90".to_owned()),
         }]
     );
