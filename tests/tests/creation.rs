@@ -3,7 +3,7 @@
 use leak_agent::report::{Call, Runtime};
 use leak_agent_tests::compare::describe;
 use leak_agent_tests::golang::{Flavour, GoProbe};
-use leak_agent_tests::programs::{Profile, TokioProbe};
+use leak_agent_tests::programs::{self, Profile, TokioProbe};
 use leak_agent_tests::wait::until;
 use leak_agent_tests::{Agent, Target, privilege};
 use std::path::Path;
@@ -46,6 +46,14 @@ fn addresses(calls: &[Call]) -> Vec<&str> {
         .collect()
 }
 
+/// The line of the tokio program's source that has this text.
+fn line_in(file: &str, text: &str) -> Option<u32> {
+    let path = programs::root().join("tests/programs/tokio-probe/src").join(file);
+    let source = std::fs::read_to_string(path).unwrap();
+    let line = source.lines().position(|line| line.contains(text)).unwrap();
+    u32::try_from(line + 1).ok()
+}
+
 const fn probe(profile: Profile, stripped: bool) -> TokioProbe {
     TokioProbe {
         tokio: "154",
@@ -65,7 +73,7 @@ fn tokio_task_is_told_who_spawned_it_by_name_or_by_address() {
     let functions = functions(&named);
     assert!(functions[0].contains("lab::Lab::"), "{functions:?}");
     assert!(
-        functions.iter().any(|name| name.contains("::main")),
+        functions.iter().any(|name| name.contains("program::run")),
         "{functions:?}"
     );
     assert!(
@@ -98,41 +106,35 @@ fn tokio_task_is_told_the_line_that_spawned_it() {
             .is_some_and(|name| name.ends_with("park"))
     });
     let park = park.unwrap_or_else(|| panic!("{calls:?}"));
-    let source = std::fs::read_to_string(
-        leak_agent_tests::programs::root().join("tests/programs/tokio-probe/src/lab.rs"),
-    );
-    let line = source
-        .unwrap()
-        .lines()
-        .position(|line| line.contains("app::conn::idle("))
-        .unwrap();
-    assert_eq!(park.line, u32::try_from(line + 1).ok(), "{calls:?}");
+    assert_eq!(park.line, line_in("lab.rs", "app::conn::idle("), "{calls:?}");
     assert!(
         park.file.as_deref().is_some_and(|file| file.ends_with("lab.rs")),
         "{calls:?}"
     );
 }
 
-/// A task that a task spawns is told so.
+/// A task that a task spawns is told so, with the line, also where the compiler put the spawning task into tokio's own code.
 #[test]
 fn tokio_task_of_a_task_is_told_its_parent() {
     if !privilege::privileged() {
         return;
     }
-    let path = probe(Profile::Release, false).path();
+    let path = probe(Profile::Full, false).path();
     let agent = Agent::on(&[&path]);
     let mut target = Target::start(&path);
     target.command("nested 20");
-    let child = until("the creation stack of the child", || {
+    let calls = until("the creation stack of the grandchild", || {
         let found = agent.runtime(target.pid(), "tokio")?;
-        let child = found
-            .sites
-            .iter()
-            .find(|site| site.name.contains("nested::child"));
-        let calls = child.and_then(|child| child.created_by.clone());
+        let mut sites = found.sites.iter();
+        let site = sites.find(|site| site.name.contains("nested::grandchild"));
+        let calls = site.and_then(|site| site.created_by.clone());
         calls.ok_or_else(|| describe(&found))
     });
-    assert!(functions(&child)[0].contains("nested::parent"), "{child:?}");
+    assert_eq!(
+        calls[0].line,
+        line_in("app.rs", "tokio::spawn(grandchild("),
+        "{calls:?}"
+    );
 }
 
 /// A process that ran before the agent tells who spawns from then on.

@@ -8,10 +8,14 @@ use crate::stack::symbolize::NamedFrame;
 /// wish for a task (C library, standard library, executors) is left out at both ends. A stack of nothing else is shown
 /// whole.
 pub(super) fn calls(frames: &[NamedFrame]) -> Vec<CodeFrame> {
-    // What Rust's own backtraces leave out: the way to `main`, or to the closure of a thread.
+    // What Rust's own backtraces leave out: the way to `main`, or to the closure of a thread; and the C library's to `main`.
     let begin = frames.iter().position(|frame| {
         let function = frame.function();
-        function.is_some_and(|name| name.contains("__rust_begin_short_backtrace") || name == "_start")
+        function.is_some_and(|name| {
+            name.contains("__rust_begin_short_backtrace")
+                || name.starts_with("__libc_start")
+                || name == "_start"
+        })
     });
     let frames = begin.and_then(|begin| frames.get(..begin)).unwrap_or(frames);
     let is_own = |frame: &NamedFrame| {
@@ -103,7 +107,7 @@ mod tests {
         assert_eq!(shown(&[None, None]), [None, None]);
         assert_eq!(
             &*calls(&[frame(None)])[0].address,
-            format!("{}:0x77", "ab".repeat(20))
+            format!("{}:0x77", "ab".repeat(8))
         );
         assert_eq!(shown(&[Some("app::recurse"); 200]).len(), FRAMES_MAX);
         assert_eq!(shown(&[]), []);
