@@ -31,8 +31,18 @@ impl Target {
     /// As [`Self::start`], with arguments.
     #[must_use]
     pub fn start_with<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Self {
-        let mut child = Command::new(program)
-            .args(arguments)
+        Self::run(program, Command::new(program).args(arguments))
+    }
+
+    /// As [`Self::start`], with every allocation in a mapping of its own, so that its memory goes back to the kernel as soon as
+    /// it is freed.
+    #[must_use]
+    pub fn start_unmapping(program: &Path) -> Self {
+        Self::run(program, Command::new(program).env("MALLOC_MMAP_THRESHOLD_", "64"))
+    }
+
+    fn run(program: &Path, command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
