@@ -65,10 +65,11 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
         FINISHED
     };
     let is_turn = add_hooked(ctx, &key, delta)?;
-    if point.role == role::SPAWN {
-        if is_turn {
-            tell(ctx, &key, point)?;
-        }
+    if is_turn
+        && point.role == role::SPAWN
+        && let Err(counter) = tell(ctx, &key, point)
+    {
+        bump(counter);
     }
     ring::stream(&key, point.role)
 }

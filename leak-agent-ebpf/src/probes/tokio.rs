@@ -65,21 +65,23 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
     };
     let is_turn = add_hooked(ctx, &key, delta)?;
     if is_turn && point.role == role::SPAWN {
-        tell(ctx, &key, point.vaddr)?;
+        tell(ctx, &key, point.vaddr);
     }
     ring::stream(&key, point.role)
 }
 
-/// Tells who created a task.
+/// Tells who created a task. What keeps it from that is counted, and keeps from nothing else.
 #[inline(never)]
-fn tell(ctx: &ProbeContext, key: &SiteKey, vaddr: u64) -> Result<(), Counter> {
+fn tell(ctx: &ProbeContext, key: &SiteKey, vaddr: u64) {
     let ip = register::<128>(ctx);
     let regs = UserRegs {
         ip,
         sp: register::<152>(ctx),
         bp: register::<32>(ctx),
     };
-    stack::tell(key, &regs, ip.wrapping_sub(vaddr))
+    if let Err(counter) = stack::tell(key, &regs, ip.wrapping_sub(vaddr)) {
+        bump(counter);
+    }
 }
 
 /// The site, out of a register or the task's header; `false` if the header cannot be read.
