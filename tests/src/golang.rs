@@ -112,6 +112,18 @@ impl GoProbe {
     }
 }
 
+/// Builds the program anew with these options, to be used by one test alone.
+pub fn build_with(probe: GoProbe, options: &[&str], path: &Path) {
+    run(go(&toolchain(probe.version))
+        .arg("build")
+        .args(options)
+        .arg("-o")
+        .arg(path)
+        .arg(".")
+        .env("CGO_ENABLED", "0")
+        .current_dir(sources().join("go-probe")));
+}
+
 /// The `go` command of a toolchain, cut off from everything but that toolchain.
 fn go(root: &Path) -> Command {
     let mut command = Command::new(root.join("bin/go"));

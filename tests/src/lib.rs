@@ -11,6 +11,7 @@ pub mod breakpoints;
 pub mod compare;
 pub mod debugger;
 pub mod ending;
+pub mod gobooks;
 pub mod golang;
 pub mod hooked;
 pub mod hostile;

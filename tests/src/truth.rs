@@ -18,6 +18,9 @@ pub struct Truth {
     /// What tokio counts as alive: owned tasks on the program's present runtimes.
     #[serde(default)]
     pub alive: Option<u64>,
+    /// Of `live`, and in no other number: goroutines of callbacks from C.
+    #[serde(default)]
+    pub callbacks: u64,
     /// The same by function.
     #[serde(default)]
     pub sites: Vec<TruthSite>,

@@ -14,6 +14,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "tokio_inspect",
     "books",
     "go",
+    "structures",
 ];
 
 /// Instruments the code for libFuzzer; what cargo-fuzz passes, minus what needs nightly.

@@ -89,6 +89,10 @@ fn check(books: &mut dyn ProcessBooks, memory: &Changing) {
             continue;
         };
         assert!(listing.tasks.len() <= LIMIT, "no more than were asked for");
+        if let Ok(details) = books.details(memory, &listing.tasks) {
+            assert_eq!(details.len(), listing.tasks.len());
+        }
+        let _ = books.unprobed(memory);
         for group in &listing.groups {
             let sum: u64 = group.sites.iter().map(|site| site.live).sum();
             assert_eq!(sum, group.walked, "{group:?}");
@@ -179,6 +183,9 @@ fn image() -> Vec<u8> {
         put(at + 152, 4);
         put(at + 160, number + 1);
         put(at + 184, 14);
+        put(at + 280, number);
+        put(at + 320, LIST + 0x2c00 + 0x100 * number);
+        put(LIST + 0x2c00 + 0x100 * number, at);
         put(at + 288, entry(5) + 16);
         put(at + 304, entry(function));
     }

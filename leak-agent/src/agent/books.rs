@@ -164,8 +164,10 @@ impl Reader {
                 urgent,
             } => {
                 let wait = if urgent { Duration::ZERO } else { self.every };
-                let due = later(clock::now(), wait);
-                let Some(session) = Session::new(process, plan, attachment.file, hooks, !urgent, due) else {
+                let now = clock::now();
+                let (due, look_due) = (later(now, wait), later(now, YOUNG));
+                let session = Session::new(process, plan, attachment.file, hooks, !urgent, due, look_due);
+                let Some(session) = session else {
                     return;
                 };
                 if self.sessions.len() < SESSIONS_MAX {
@@ -237,17 +239,19 @@ impl Reader {
         let (process, plan) = key;
         let mut more = Vec::new();
         let message = match (self.sessions.get_mut(&key), &self.totals) {
-            (Some(Reading::Compare(session)), Some(totals)) => match session.step(totals, self.every) {
-                session::Step::Told(facts) => {
-                    more.extend(session.take_answered().into_iter().map(Message::Compared));
-                    Message::Booked(process, plan, facts)
+            (Some(Reading::Compare(session)), Some(totals)) => {
+                match session.step(totals, self.every, self.pace.every) {
+                    session::Step::Told(facts) => {
+                        more.extend(session.take_answered().into_iter().map(Message::Compared));
+                        Message::Booked(process, plan, facts)
+                    }
+                    session::Step::Quiet => return true,
+                    session::Step::Over => {
+                        self.sessions.remove(&key);
+                        return true;
+                    }
                 }
-                session::Step::Quiet => return true,
-                session::Step::Over => {
-                    self.sessions.remove(&key);
-                    return true;
-                }
-            },
+            }
             (Some(Reading::Watch(watch)), _) => {
                 self.walking = self.walking.saturating_sub(watch.walk_cost());
                 let step = watch.step(self.pace, &mut self.searches, self.walking);

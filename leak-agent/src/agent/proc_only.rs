@@ -345,10 +345,10 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
             books: None,
             counted_by: Some(CountedBy::Proc),
             watch: None,
+            listed_at: None,
             probes: None,
-            sites: vec![SiteSnapshot {
-                retained: None,
-                info: SiteInfo {
+            sites: vec![SiteSnapshot::new(
+                SiteInfo {
                     id: "proc".to_owned(),
                     name: "all threads".to_owned(),
                     location: None,
@@ -359,7 +359,7 @@ fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
                     note: Some("without BPF nothing tells where a thread was created".to_owned()),
                 },
                 counts,
-            }],
+            )],
         }],
         schedulers: Vec::new(),
     }

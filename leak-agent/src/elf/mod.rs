@@ -11,6 +11,7 @@ mod function;
 mod image;
 mod pointer;
 mod section;
+mod structure;
 mod symbol;
 
 pub use error::ElfError;
@@ -18,6 +19,7 @@ pub use function::{Bounds, Function, Functions};
 pub use image::{Image, Segment};
 pub use pointer::Pointers;
 pub use section::{has_section, section_bytes};
+pub use structure::Structures;
 pub use symbol::{Symbol, exported_functions, function_symbols, has_symbol_table};
 
 /// An executable's bytes (memory-mapped) and its identity.

@@ -3,6 +3,7 @@
 use super::merge::{Finding, Ledger};
 use super::plan::PlanFacts;
 use super::schedulers::ThreadFacts;
+use super::seen::Seen;
 use super::snapshot::{BooksSnapshot, RepairSnapshot};
 use crate::types::{BootTime, PlanId};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ pub struct BookFacts {
     pub retained: Option<Retained>,
     /// What the threads of the runtime's scheduler do; `None` = the books do not tell, or were not asked yet.
     pub threads: Option<ThreadFacts>,
+    /// What the readings tell besides.
+    pub seen: Seen,
 }
 
 /// What is known of the time before the probes.
@@ -131,6 +134,7 @@ impl Default for BookFacts {
             readings: Readings::default(),
             retained: None,
             threads: None,
+            seen: Seen::default(),
         }
     }
 }

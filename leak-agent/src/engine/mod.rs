@@ -14,6 +14,7 @@ mod plan;
 mod process;
 mod runtime;
 mod schedulers;
+mod seen;
 pub mod snapshot;
 mod threads;
 mod uncounted;
@@ -23,6 +24,7 @@ pub use books::{BookFacts, Readings, Retained};
 pub use input::{Input, Totals};
 pub use plan::{PlanFacts, Probes};
 pub use schedulers::ThreadFacts;
+pub use seen::Seen;
 pub use snapshot::Snapshot;
 pub use uncounted::Uncounted;
 pub use watch::{Counted, WatchFacts};
@@ -77,6 +79,8 @@ pub struct Engine {
     counters: BTreeMap<&'static str, u64>,
     garbage: Garbage,
     unknown: Vec<ProcessKey>,
+    /// Children since the last totals, and their parents: what a parent had spawned by then shows in the next ones.
+    forks: Vec<(ProcessKey, ProcessKey)>,
     /// Sites whose names are to be asked for, and those that were.
     unnamed: BTreeSet<(PlanId, u64)>,
     asked: HashSet<(PlanId, u64)>,
@@ -97,6 +101,7 @@ impl Engine {
             counters: BTreeMap::new(),
             garbage: Garbage::default(),
             unknown: Vec::new(),
+            forks: Vec::new(),
             unnamed: BTreeSet::new(),
             asked: HashSet::new(),
             lost_counts: 0,
@@ -158,7 +163,12 @@ impl Engine {
                 let inherited = self.processes.get(parent).is_none_or(Process::may_have_tasks);
                 let birth = Birth::Forked { at: *at, inherited };
                 match self.entry(*process) {
-                    Some(entry) => entry.born(birth, *exec, comm),
+                    Some(entry) => {
+                        entry.born(birth, *exec, comm);
+                        if !inherited {
+                            self.forks.push((*process, *parent));
+                        }
+                    }
                     None => self.count("events_over_limit"),
                 }
             }
@@ -238,8 +248,9 @@ impl Engine {
 
     /// What the runtime's own books say of this plan in this process.
     fn booked(&mut self, process: ProcessKey, plan: PlanId, facts: BookFacts) {
-        for number in facts.baseline.sites.keys() {
-            self.see(plan, *number);
+        let sites = facts.baseline.sites.keys().copied();
+        for number in sites.chain(facts.seen.sites()) {
+            self.see(plan, number);
         }
         if let Some(process) = self.processes.get_mut(&process) {
             process.booked(plan, facts);
@@ -248,8 +259,9 @@ impl Engine {
 
     /// What the runtime's own books say of this plan, which has no probes, in this process.
     fn watched(&mut self, process: ProcessKey, plan: PlanId, facts: WatchFacts) {
-        for site in facts.sites.keys() {
-            self.see(plan, *site);
+        let sites = facts.sites.keys().copied();
+        for number in sites.chain(facts.seen.sites()) {
+            self.see(plan, number);
         }
         if let Some(process) = self.processes.get_mut(&process) {
             process.watched(plan, facts);
@@ -340,6 +352,12 @@ impl Engine {
                 }
             } else if !process.row(key, *totals) {
                 self.garbage.rows.push(*key);
+            }
+        }
+        for (child, parent) in std::mem::take(&mut self.forks) {
+            let had = self.processes.get(&parent).is_some_and(Process::may_have_tasks);
+            if let Some(child) = self.processes.get_mut(&child).filter(|_| had) {
+                child.inherits();
             }
         }
         for process in self.processes.values_mut() {

@@ -81,6 +81,13 @@ impl Process {
         self.exe = None;
     }
 
+    /// Its parent had tasks when it was created, unless it has an image of its own by now.
+    pub(super) fn inherits(&mut self) {
+        if let Birth::Forked { inherited, .. } = &mut self.birth {
+            *inherited = true;
+        }
+    }
+
     /// Tasks of the image before are gone with it.
     fn new_image(&mut self, exec: ExecId) {
         self.exec = exec;
@@ -203,6 +210,7 @@ impl Process {
             books: None,
             counted_by: Some(CountedBy::Kernel),
             watch: None,
+            listed_at: None,
             probes: None,
             sites,
         }];

@@ -4,8 +4,10 @@ use super::baseline::Row;
 use super::books::{self, BookFacts, Missed};
 use super::plan::{PlanFacts, Probes};
 use super::process::{Birth, Process};
+use super::seen::Seen;
 use super::snapshot::{Counts, FollowState, ProbesSnapshot, RuntimeSnapshot, SiteSnapshot};
 use super::threads::sum;
+use super::watch::INHERITED;
 use crate::source::{Evidence, SiteInfo};
 use crate::types::{PlanId, Runtime};
 use leak_agent_common::key::site;
@@ -42,6 +44,7 @@ impl Process {
         reasons.extend(lost.map(ToOwned::to_owned));
         let mut exact = refused.is_none() && lost.is_none();
         let mut sites = BTreeMap::new();
+        let mut listed_at = None;
         for (plan, facts) in followed {
             reasons.extend(facts.gaps.iter().take(3).cloned());
             if facts.gaps.len() > 3 {
@@ -54,12 +57,20 @@ impl Process {
                 });
                 exact &= why.is_empty() && facts.gaps.is_empty();
                 reasons.extend(why);
+                if let Some(seen) = self.seen(*plan, facts) {
+                    seen.tell(facts, &mut sites);
+                    listed_at = listed_at.max(seen.listed_at());
+                }
                 continue;
             }
             let before = self.before(*plan, facts);
             self.plan_sites(*plan, facts, &before, &mut sites);
             self.plan_retained(*plan, facts, &mut sites);
             self.creations.tell(self.exec, *plan, facts, &mut sites);
+            if let Some(seen) = self.seen(*plan, facts) {
+                seen.tell(facts, &mut sites);
+                listed_at = listed_at.max(seen.listed_at());
+            }
             exact &= facts.gaps.is_empty();
             if let Before::Unknown(reason) = before {
                 exact = false;
@@ -102,9 +113,19 @@ impl Process {
             books: books::told(&self.books, followed),
             counted_by: followed.iter().map(|(_, facts)| facts.counted_by()).max(),
             watch: self.watch_of(followed),
+            listed_at,
             probes: probes_of(followed),
             sites,
         })
+    }
+
+    /// What the newest readings of the plan's books tell besides counts.
+    fn seen(&self, plan: PlanId, facts: &PlanFacts) -> Option<&Seen> {
+        if facts.is_watched() {
+            self.watched.get(&plan).map(|watched| &watched.seen)
+        } else {
+            self.books.get(&plan).map(|books| &books.seen)
+        }
     }
 
     /// What is known of the time before the plan's points began to count.
@@ -112,6 +133,9 @@ impl Process {
         let books = self.books.get(&plan);
         if let Some(contradiction) = books.and_then(|books| books.contradiction.as_ref()) {
             return Before::Unknown(contradiction.clone());
+        }
+        if matches!(self.birth, Birth::Forked { inherited: true, .. }) {
+            return Before::Unknown(INHERITED.to_owned());
         }
         let late = self.late(facts);
         match (late, books) {
@@ -271,12 +295,10 @@ fn probes_of(followed: &[(PlanId, &PlanFacts)]) -> Option<ProbesSnapshot> {
     all.max_by_key(|probes| probes.since)
 }
 
-fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Counts) {
-    let site = sites.entry(info.id.clone()).or_insert_with(|| SiteSnapshot {
-        info: info.clone(),
-        counts: Counts::default(),
-        retained: None,
-    });
+pub(super) fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Counts) {
+    let site = sites
+        .entry(info.id.clone())
+        .or_insert_with(|| SiteSnapshot::new(info.clone(), Counts::default()));
     site.counts = sum(site.counts, counts);
 }
 

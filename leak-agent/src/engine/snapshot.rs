@@ -78,6 +78,8 @@ pub struct RuntimeSnapshot {
     pub counted_by: Option<CountedBy>,
     /// How the counts without probes came to be; `None` = there are none.
     pub watch: Option<WatchSnapshot>,
+    /// When its tasks were last listed, for what they wait for; `None` = they were not, or it is not told.
+    pub listed_at: Option<BootTime>,
     /// Since when and why its probes are attached; `None` = it has none.
     pub probes: Option<ProbesSnapshot>,
     /// Its sites, by live count, largest first.
@@ -194,6 +196,29 @@ pub struct SiteSnapshot {
     pub counts: Counts,
     /// Its tasks that ended and whose memory is still held, at most; `None` = not known.
     pub retained: Option<u64>,
+    /// No probe sees its tasks: they were read from memory at this moment, and `baseline` is all that lived then; `None` = they
+    /// are counted like the others of its runtime.
+    pub as_of: Option<BootTime>,
+    /// What its tasks waited for when they were last listed, and how many of them; the most frequent first.
+    pub waiting: Vec<(&'static str, u64)>,
+    /// Of its tasks, as they were last listed: those that can never be woken, as the runtime itself found out; `None` = it does not
+    /// tell.
+    pub leaked: Option<u64>,
+}
+
+impl SiteSnapshot {
+    /// Counts of a site, and nothing else known of it.
+    #[must_use]
+    pub fn new(info: SiteInfo, counts: Counts) -> Self {
+        Self {
+            info,
+            counts,
+            retained: None,
+            as_of: None,
+            waiting: Vec::new(),
+            leaked: None,
+        }
+    }
 }
 
 /// Counts of one site, or a sum of them. `live() = baseline + spawned − finished`.

@@ -121,11 +121,9 @@ impl Threads {
         if waiting != Counts::default() {
             add(&unresolved, waiting);
         }
-        let sites = sites.into_values().map(|(info, counts)| SiteSnapshot {
-            retained: None,
-            info: (*info).clone(),
-            counts,
-        });
+        let sites = sites
+            .into_values()
+            .map(|(info, counts)| SiteSnapshot::new((*info).clone(), counts));
         let mut sites: Vec<_> = sites.collect();
         sites.sort_by(|a, b| {
             b.counts

@@ -50,10 +50,10 @@ impl Uncounted {
                 books: None,
                 counted_by: Some(CountedBy::Proc),
                 watch: None,
+                listed_at: None,
                 probes: None,
-                sites: vec![SiteSnapshot {
-                    retained: None,
-                    info: SiteInfo {
+                sites: vec![SiteSnapshot::new(
+                    SiteInfo {
                         id: "proc".to_owned(),
                         name: "all threads".to_owned(),
                         location: None,
@@ -64,7 +64,7 @@ impl Uncounted {
                         note: Some("/proc does not tell where a thread was created".to_owned()),
                     },
                     counts,
-                }],
+                )],
             }],
             schedulers: Vec::new(),
         }

@@ -3,6 +3,7 @@
 use super::plan::PlanFacts;
 use super::process::{Birth, Process};
 use super::schedulers::ThreadFacts;
+use super::seen::Seen;
 use super::snapshot::{Counts, WatchSnapshot};
 use crate::types::{BootTime, PlanId};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,8 @@ pub struct WatchFacts {
     pub threads: Option<ThreadFacts>,
     /// Why some tasks may be missing, or nothing could be read.
     pub doubt: Option<String>,
+    /// What the readings tell besides: tasks that no probe would see are not in `sites`.
+    pub seen: Seen,
 }
 
 /// What the runtimes themselves count as alive.
@@ -48,7 +51,8 @@ pub struct Counted {
 }
 
 /// Said of a process that has none of its own, but what it inherited.
-const INHERITED: &str = "forked without exec: what its parent's tasks left in its memory is counted as alive";
+pub(super) const INHERITED: &str =
+    "forked without exec: what its parent's tasks left in its memory is counted as alive";
 /// Said until the first answer.
 const UNREAD: &str = "its memory was not read yet";
 /// Said of a list in motion.

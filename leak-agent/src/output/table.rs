@@ -4,7 +4,7 @@ use super::findings;
 use super::known;
 use super::text::{columns, fit, visible};
 use super::tui::model::Row;
-use crate::report::{Agent, CountedBy, Process, Report, Runtime, Site, State};
+use crate::report::{Agent, CountedBy, Process, Report, Runtime, Site, State, Waiting};
 use std::fmt::Write as _;
 
 /// Which way a column's cells lean.
@@ -362,6 +362,12 @@ pub(super) fn site_name(site: &Site) -> String {
     if let Some(retained) = site.retained.filter(|retained| *retained > 0) {
         let _ = write!(name, "  [{retained} finished but retained]");
     }
+    if let Some(leaked) = site.leaked.filter(|leaked| *leaked > 0) {
+        let _ = write!(name, "  [{leaked} can never be woken]");
+    }
+    if !site.waiting.is_empty() {
+        let _ = write!(name, "  [{}]", visible(&waiting(&site.waiting)));
+    }
     if site.ambiguous {
         name.push_str("  [or one with equal code]");
     }
@@ -391,6 +397,24 @@ fn created_by(site: &Site) -> Option<String> {
     let shown: Vec<_> = named.by_ref().take(CALLS_SHOWN).map(visible).collect();
     let more = if named.next().is_some() { " < …" } else { "" };
     (!shown.is_empty()).then(|| format!("created by {}{more}", shown.join(" < ")))
+}
+
+/// What the tasks of a site waited for when they were last listed.
+///
+/// ```text
+/// chan receive 40, select 2, …
+/// ```
+fn waiting(waiting: &[Waiting]) -> String {
+    const SHOWN: usize = 3;
+    let mut told: Vec<String> = waiting
+        .iter()
+        .take(SHOWN)
+        .map(|each| format!("{} {}", each.reason, each.count))
+        .collect();
+    if waiting.len() > SHOWN {
+        told.push("…".to_owned());
+    }
+    told.join(", ")
 }
 
 /// A live count with its mark: `≥` = a lower bound, `-` = not counted.

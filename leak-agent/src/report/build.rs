@@ -4,7 +4,7 @@ use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
 use super::judged;
 use super::{
     Activity, Agent, Books, Build, Call, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings,
-    Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Watch,
+    Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Waiting, Watch,
 };
 use crate::detect::{Judgement, RuntimeJudgement};
 use crate::engine::snapshot::{
@@ -17,6 +17,8 @@ use leak_agent_common::counter::Counter;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Reasons to wait that are told of one site.
+const WAITING_MAX: usize = 8;
 /// Said of a runtime in which more tasks ended than were known.
 const MORE_ENDED_THAN_KNOWN: &str = "more tasks ended than were known: the baseline was raised to fit";
 /// Said of a runtime whose sites do not add up to what the engine counted for it.
@@ -103,7 +105,7 @@ fn runtime(runtime: &RuntimeSnapshot, judged: &RuntimeJudgement, boot_unix: Dura
         .sites
         .iter()
         .map(|snapshot| {
-            let (site, was_repaired) = site(snapshot, judged);
+            let (site, was_repaired) = site(snapshot, judged, boot_unix);
             repaired |= was_repaired;
             site
         })
@@ -130,7 +132,10 @@ fn runtime(runtime: &RuntimeSnapshot, judged: &RuntimeJudgement, boot_unix: Dura
         (Some(reason), Some(doubt)) => Some(format!("{reason}; {doubt}")),
         (reason, doubt) => reason.clone().or_else(|| doubt.map(str::to_owned)),
     };
+    let leaked = sites.iter().filter_map(|site| site.leaked);
     Runtime {
+        leaked: leaked.reduce(u64::saturating_add),
+        listed_at: runtime.listed_at.map(|at| unix_seconds(boot_unix, at)),
         runtime: runtime.runtime.label.to_owned(),
         state: match runtime.state {
             FollowState::Followed => State::Followed,
@@ -242,7 +247,7 @@ fn repair(repair: &RepairSnapshot, boot_unix: Duration) -> Repair {
 }
 
 /// The site, and whether its counts had to be repaired.
-fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement) -> (Site, bool) {
+fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement, boot_unix: Duration) -> (Site, bool) {
     let (counts, repaired) = consistent(snapshot.counts);
     let info = &snapshot.info;
     let opinion = judged.site(&info.id);
@@ -265,6 +270,17 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement) -> (Site, bool) {
         finished: counts.finished,
         baseline: counts.baseline,
         retained: snapshot.retained,
+        as_of: snapshot.as_of.map(|at| unix_seconds(boot_unix, at)),
+        waiting: snapshot
+            .waiting
+            .iter()
+            .take(WAITING_MAX)
+            .map(|(reason, count)| Waiting {
+                reason: (*reason).to_owned(),
+                count: *count,
+            })
+            .collect(),
+        leaked: snapshot.leaked,
     };
     (site, repaired)
 }

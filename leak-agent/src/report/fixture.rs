@@ -28,23 +28,23 @@ pub(crate) const HOSTILE: [&str; 5] = [
 
 /// A site with so many live tasks.
 pub(crate) fn site(number: usize, name: &str, baseline: u64, spawned: u64, finished: u64) -> SiteSnapshot {
+    let info = SiteInfo {
+        id: format!("abcd0123:{number:#x}"),
+        name: name.to_owned(),
+        location: Some(format!("src/app.rs:{number}")),
+        kind: "async",
+        system: false,
+        ambiguous: false,
+        note: None,
+    };
+    let counts = Counts {
+        baseline,
+        spawned,
+        finished,
+    };
     SiteSnapshot {
         retained: Some(0),
-        info: SiteInfo {
-            id: format!("abcd0123:{number:#x}"),
-            name: name.to_owned(),
-            location: Some(format!("src/app.rs:{number}")),
-            kind: "async",
-            system: false,
-            ambiguous: false,
-            created_by: None,
-            note: None,
-        },
-        counts: Counts {
-            baseline,
-            spawned,
-            finished,
-        },
+        ..SiteSnapshot::new(info, counts)
     }
 }
 
@@ -96,6 +96,7 @@ pub(crate) fn runtime(runtime: Runtime, sites: Vec<SiteSnapshot>) -> RuntimeSnap
         }),
         counted_by: Some(CountedBy::Probes),
         watch: None,
+        listed_at: None,
         probes: Some(ProbesSnapshot {
             since: BootTime(5),
             reason: None,

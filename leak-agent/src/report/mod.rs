@@ -140,6 +140,14 @@ pub struct Runtime {
     pub books: Option<Books>,
     /// How the counts from memory came to be; null = there are none.
     pub watch: Option<Watch>,
+    /// When its tasks were last listed one by one, which `waiting` and `leaked` of its sites are from: Unix time, seconds. Tasks are
+    /// listed when counts are to be compared by site, not regularly. null = they were not, or it does not tell.
+    #[serde(default)]
+    pub listed_at: Option<f64>,
+    /// How many of its tasks, at `listed_at`, could never be woken, as the runtime itself had found out (Go 1.26 and later, in
+    /// programs that ask it for a profile of leaked goroutines). They are alive and counted as such. null = it does not tell.
+    #[serde(default)]
+    pub leaked: Option<u64>,
     /// Since when and why probes are attached for it; null = none are.
     pub probes: Option<Probes>,
     /// Its spawn sites, by live count, largest first.
@@ -319,6 +327,26 @@ pub struct Site {
     pub baseline: u64,
     /// Tasks that ended and whose memory is still held, at most: see `books.retained`; null = not known.
     pub retained: Option<u64>,
+    /// No probe sees tasks of this site: `live` and `baseline` are those that were read from memory at this moment (Unix time,
+    /// seconds), `spawned` and `finished` are 0 and mean nothing. null = counted like the others of its runtime.
+    #[serde(default)]
+    pub as_of: Option<f64>,
+    /// What its tasks waited for at `listed_at` of the runtime, in the runtime's own words, the most frequent first, at most eight.
+    /// Empty = not known, or none of them waited.
+    #[serde(default)]
+    pub waiting: Vec<Waiting>,
+    /// How many of its tasks could never be woken: see `leaked` of the runtime; null = it does not tell.
+    #[serde(default)]
+    pub leaked: Option<u64>,
+}
+
+/// What some tasks wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// In the runtime's own words: "chan receive", "select".
+    pub reason: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// A call of a creation stack, as the source has it: an inlined function is one of its own. Texts are the executable's, not

@@ -50,15 +50,12 @@ fn snapshot_of(sites: &[(Counts, bool)]) -> Snapshot {
                 books: None,
                 counted_by: Some(snapshot::CountedBy::Probes),
                 watch: None,
+                listed_at: None,
                 probes: None,
                 sites: sites
                     .iter()
                     .enumerate()
-                    .map(|(id, (counts, system))| SiteSnapshot {
-                        retained: None,
-                        info: info(id, *system),
-                        counts: *counts,
-                    })
+                    .map(|(id, (counts, system))| SiteSnapshot::new(info(id, *system), *counts))
                     .collect(),
             }],
             schedulers: Vec::new(),

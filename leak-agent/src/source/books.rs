@@ -16,6 +16,11 @@ use std::ops::Range;
 pub trait Books: Send + Sync + fmt::Debug {
     /// For one process. `bias`: run-time minus file address of this ELF file there.
     fn open(&self, bias: u64) -> Box<dyn ProcessBooks>;
+
+    /// Whether there may be tasks that no probe of the plan sees: then [`ProcessBooks::unprobed`] is to be asked.
+    fn has_unprobed(&self) -> bool {
+        false
+    }
 }
 
 /// The books of one executable in one process: what was found in it so far.
@@ -66,6 +71,33 @@ pub trait ProcessBooks: Send {
     /// See [`BooksError`].
     fn threads(&mut self, _memory: &dyn Memory) -> Result<Option<ThreadsAtWork>, BooksError> {
         Ok(None)
+    }
+
+    /// What else is known of these tasks of a listing, each read anew, in their order; `None` = it has ended since, or nothing
+    /// is. Costs some reads per task.
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    fn details(
+        &mut self,
+        memory: &dyn Memory,
+        tasks: &[LiveTask],
+    ) -> Result<Vec<Option<TaskDetail>>, BooksError> {
+        let _ = memory;
+        Ok(vec![None; tasks.len()])
+    }
+
+    /// Live tasks that no probe of the plan sees, by site, as they are now: the runtime makes them in a way of its own. They are
+    /// in no group of [`Self::list`] and in no number of [`Self::counters`]. Costs some microseconds. A site without any is
+    /// named once it has had one.
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`].
+    fn unprobed(&mut self, memory: &dyn Memory) -> Result<Vec<SiteCount>, BooksError> {
+        let _ = memory;
+        Ok(Vec::new())
     }
 }
 
@@ -195,6 +227,40 @@ pub struct LiveTask {
     pub stack: Option<SavedStack>,
 }
 
+/// What is known of a task besides, if somebody asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskDetail {
+    /// What it waits for, if it waits for something that other tasks can reach: the cases of a `select` one by one. Empty =
+    /// for nothing of that sort, or for what does not exist.
+    pub waits_on: Vec<WaitsOn>,
+    /// When it will be woken if it only sleeps: nanoseconds of `CLOCK_MONOTONIC`. It is not stuck.
+    pub wakes_at: Option<u64>,
+    /// What the program labelled it with: keys and values, not sanitised.
+    pub labels: Vec<(String, String)>,
+}
+
+/// One thing that a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitsOn {
+    /// A channel; `None` = a lock, a condition, or the like.
+    pub channel: Option<Channel>,
+    /// It is one case of several that would do.
+    pub select: bool,
+}
+
+/// A channel, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its address in the process: tasks that wait for the same one have the same.
+    pub address: u64,
+    /// Values in it.
+    pub queued: u64,
+    /// Values that it has room for.
+    pub capacity: u64,
+    /// Nothing more comes.
+    pub closed: bool,
+}
+
 /// The stack of a task that does not run, as it was saved. Addresses at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavedStack {
@@ -234,13 +300,26 @@ pub struct SiteCount {
     pub live: u64,
 }
 
+/// What the live tasks of one site wait for, in the runtime's own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteWaits {
+    /// The site's number.
+    pub site: Vaddr,
+    /// What some of them wait for, and how many of them; the most frequent first.
+    pub reasons: Vec<(&'static str, u64)>,
+    /// How many of them can never be woken, as the runtime itself found out. 0 = none, or it was not asked to find out.
+    pub leaked: u64,
+}
+
 /// All tasks, as the books have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Tasks one by one, at most as many as were asked for.
+    /// Tasks one by one, at most as many as were asked for; those that no probe sees, too.
     pub tasks: Vec<LiveTask>,
     /// One entry per group, in the order of their ids.
     pub groups: Vec<GroupListing>,
+    /// What the tasks of each site do, as far as the runtime tells, sorted by site; those that no probe sees, too.
+    pub waits: Vec<SiteWaits>,
     /// Tasks in no list (closures on tokio's blocking pool).
     pub blocking: Candidates,
     /// Tasks that ended and whose memory is still held: by a join handle, a waker or an abort handle.

@@ -80,6 +80,11 @@ pub trait Memory {
     /// Which process it is, for messages.
     fn pid(&self) -> u32;
 
+    /// How many threads the process has; `None` = that cannot be told.
+    fn threads(&self) -> Option<u64> {
+        None
+    }
+
     /// Fills `into` from `at` on.
     ///
     /// # Errors
@@ -359,6 +364,10 @@ impl Memory for RemoteMemory {
 
     fn pid(&self) -> u32 {
         self.pid
+    }
+
+    fn threads(&self) -> Option<u64> {
+        self.directory().thread_count().ok().flatten()
     }
 }
 

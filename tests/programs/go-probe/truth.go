@@ -41,13 +41,18 @@ func (s *site) settle(left int64) {
 // Goroutines that the runtime counts and that are in no site: the main one.
 const others = 1
 
+// Goroutines of callbacks from C: the runtime counts them, and nobody said `go`.
+var callbacks int64
+
 // Waits until the runtime agrees, and says it.
 func answer(phase string) {
 	for {
 		spawned, finished, text := count()
-		if int64(runtime.NumGoroutine()) == others+spawned-finished {
-			fmt.Printf("{\"pid\":%d,\"phase\":\"%s\",\"spawned\":%d,\"finished\":%d,\"live\":%d,\"sites\":[%s]}\n",
-				os.Getpid(), phase, others+spawned, finished, others+spawned-finished, text)
+		called := atomic.LoadInt64(&callbacks)
+		live := others + spawned - finished + called
+		if int64(runtime.NumGoroutine()) == live {
+			fmt.Printf("{\"pid\":%d,\"phase\":\"%s\",\"spawned\":%d,\"finished\":%d,\"live\":%d,\"callbacks\":%d,\"sites\":[%s]}\n",
+				os.Getpid(), phase, others+spawned, finished, live, called, text)
 			return
 		}
 		time.Sleep(time.Millisecond)

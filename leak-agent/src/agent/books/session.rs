@@ -7,7 +7,7 @@ use crate::bpf::maps::Totals;
 use crate::discovery::FileKey;
 use crate::engine::merge::{AGREEMENTS, Finding, Keeps, Ledger, Merge, SiteCounts};
 use crate::engine::{BookFacts, Retained, ThreadFacts};
-use crate::source::books::{BooksError, Found, Group, GroupKind};
+use crate::source::books::{BooksError, Found, Group, GroupKind, SiteCount};
 use crate::source::{HookPlan, ProcessBooks};
 use crate::sys::clock;
 use crate::sys::memory::{MemoryError, RemoteMemory};
@@ -58,6 +58,8 @@ pub(super) struct Session {
     keeps: HashMap<u64, Keeps>,
     open: Option<Open>,
     due: BootTime,
+    /// When tasks that no probe sees are looked at next, if there may be any.
+    look_due: Option<BootTime>,
     walks: u32,
     /// Attempts in a row that left something unknown.
     failed: u32,
@@ -144,8 +146,9 @@ impl Session {
         hooks: Arc<HookPlan>,
         born: bool,
         due: BootTime,
+        look_due: BootTime,
     ) -> Option<Self> {
-        hooks.books.as_ref()?;
+        let look_due = hooks.books.as_ref()?.has_unprobed().then_some(look_due);
         let keeps = hooks.sites.iter().map(|site| {
             let keeps = match (site.listed, site.info.system) {
                 (true, _) => Keeps::Lists,
@@ -163,6 +166,7 @@ impl Session {
             hooks,
             open: None,
             due,
+            look_due,
             walks: 0,
             failed: 0,
             spent: Duration::ZERO,
@@ -186,7 +190,7 @@ impl Session {
     }
 
     pub(super) fn due(&self) -> BootTime {
-        self.due
+        self.look_due.map_or(self.due, |look| look.min(self.due))
     }
 
     /// Somebody wants to know now.
@@ -208,9 +212,13 @@ impl Session {
         std::mem::take(&mut self.answered)
     }
 
-    /// Does one piece of work: opens and searches the memory, or walks once, or compares once.
-    pub(super) fn step(&mut self, totals: &Totals, every: Duration) -> Step {
+    /// Does one piece of work: opens and searches the memory, or walks once, or compares once, or looks at what no probe sees.
+    /// `every`: how often all of it is compared; `look`: how often that is looked at.
+    pub(super) fn step(&mut self, totals: &Totals, every: Duration, look: Duration) -> Step {
         let begin = clock::now();
+        if begin < self.due {
+            return self.look(totals, look);
+        }
         let worked = self.work(totals);
         let end = clock::now();
         self.spent += end.since(begin);
@@ -263,6 +271,31 @@ impl Session {
         let at = clock::now();
         if let Ok(Some(work)) = open.books.threads(&open.memory) {
             self.facts.threads = Some(ThreadFacts { work, at });
+        }
+    }
+
+    /// Looks at the tasks that no probe sees.
+    fn look(&mut self, totals: &Totals, every: Duration) -> Step {
+        let begin = clock::now();
+        let looked = self.unprobed(totals);
+        let end = clock::now();
+        self.look_due = Some(later(end, every.max(end.since(begin).saturating_mul(SHARE))));
+        match looked {
+            Ok(found) => self.facts.seen.take_unprobed(&found, begin),
+            Err(Trouble::Gone) => return Step::Over,
+            // The next comparison tells why.
+            Err(Trouble::Told(_)) => return Step::Quiet,
+        }
+        Step::Told(Box::new(self.facts.clone()))
+    }
+
+    fn unprobed(&mut self, totals: &Totals) -> Result<Vec<SiteCount>, Trouble> {
+        if self.open.is_none() {
+            self.search(totals)?;
+        }
+        match &mut self.open {
+            Some(open) => Ok(open.books.unprobed(&open.memory)?),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -413,8 +446,10 @@ impl Session {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let listing = open.books.list(&open.memory, 0)?;
+        let begin = clock::now();
+        let mut listing = open.books.list(&open.memory, 0)?;
         self.facts.readings.lists += 1;
+        self.facts.seen.take_listing(&mut listing, begin);
         let soon = self.read(totals)?;
         // A site without a row when this walk began has one by now if anything happened there.
         self.find_rows(totals)?;

@@ -256,6 +256,15 @@ impl Watch {
             return Ok(());
         }
         let begin = clock::now();
+        if self
+            .hooks
+            .books
+            .as_ref()
+            .is_some_and(|books| books.has_unprobed())
+        {
+            let unprobed = open.books.unprobed(&open.memory)?;
+            self.facts.seen.take_unprobed(&unprobed, begin);
+        }
         let before = open.books.counters(&open.memory)?;
         if open.still_holds(&before) {
             self.walk_cost = Duration::ZERO;
@@ -268,7 +277,8 @@ impl Watch {
             take_counters(&mut self.facts, &before, groups, begin);
             return Ok(());
         }
-        let listing = open.books.list(&open.memory, 0)?;
+        let mut listing = open.books.list(&open.memory, 0)?;
+        self.facts.seen.take_listing(&mut listing, begin);
         let after = open.books.counters(&open.memory)?;
         let end = clock::now();
         self.walk_cost = end.since(begin);

@@ -5,16 +5,20 @@
 //! is read again. Nothing is believed before the books of this very process were checked: that each goroutine is one.
 
 use super::address::Addresses;
+use super::callback::{self, Callbacks};
+use super::detail;
 use super::goroutine::{self, Goroutine};
 use super::layout::Layout;
 use super::module::Module;
+use super::proof::Proof;
 use super::scheduler::{Counted, Scheduler};
 use super::threads::ThreadList;
+use super::waits::Waits;
 use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Group, GroupKind, GroupListing, Listing,
-    LiveTask, ProcessBooks, SiteCount, ThreadsAtWork,
+    LiveTask, ProcessBooks, SiteCount, TaskDetail, ThreadsAtWork,
 };
-use crate::sys::memory::{Batch, Memory};
+use crate::sys::memory::{Batch, Memory, MemoryError};
 use crate::types::Vaddr;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -32,32 +36,35 @@ const LIST_WORDS: usize = 8192;
 const ATTEMPTS: u32 = 16;
 /// What is torn by the process itself looks wrong now and then: only what is wrong so often is refused.
 const CHECKS: u32 = 3;
+/// Said of a process that has nothing where its executable says.
+const NOWHERE: &str = "nothing is in its memory where its list of goroutines should be";
+/// Said of a process with fewer threads than a Go runtime has.
+const COPY: &str =
+    "it was forked without exec, or has just begun: in its one thread no Go runs, whatever its memory says";
 /// Functions that goroutines start with, remembered as such.
 const ENTRIES_MAX: usize = 1 << 16;
 
 /// How the books of one executable are read.
 #[derive(Clone, Debug)]
 pub(super) struct GoBooks {
-    pub(super) layout: &'static Layout,
+    pub(super) layout: Layout,
     pub(super) module: Module,
     pub(super) addresses: Addresses,
     /// The function that the first goroutine starts with, in the file's own numbering.
     pub(super) main: u64,
     /// `None` = the scheduler's threads are not found, or of no layout that is known.
     pub(super) threads: Option<ThreadList>,
+    /// C may call Go.
+    pub(super) callbacks: bool,
 }
 
 impl Books for GoBooks {
     fn open(&self, bias: u64) -> Box<dyn ProcessBooks> {
-        Box::new(Process {
-            books: self.clone(),
-            bias,
-            list: Vec::new(),
-            entries: HashMap::new(),
-            believed: false,
-            scheduler: None,
-            for_c: 0,
-        })
+        Box::new(Process::new(self.clone(), bias))
+    }
+
+    fn has_unprobed(&self) -> bool {
+        self.callbacks
     }
 }
 
@@ -65,7 +72,7 @@ impl Books for GoBooks {
 mod tests;
 
 /// The books of one process.
-struct Process {
+pub(super) struct Process {
     books: GoBooks,
     bias: u64,
     /// Addresses of all `g`s, as far as the list was read.
@@ -77,19 +84,20 @@ struct Process {
     /// The scheduler's counters, if they are found and agreed with the list.
     scheduler: Option<Scheduler>,
     /// `g`s in the list that were made for callbacks from C, used or not.
-    for_c: u64,
+    callbacks: Callbacks,
 }
 
 /// What one walk through the list saw.
 #[derive(Default)]
 struct Walk {
-    /// Living goroutines by site number, the runtime's own included.
-    sites: BTreeMap<u64, u64>,
+    /// Living goroutines by site number, the runtime's own and those of callbacks included.
+    sites: BTreeMap<u64, Waits>,
+    /// How many, without those of callbacks.
     live: u64,
+    /// The largest identifier of one of them.
+    last_id: u64,
     /// `g`s made for callbacks from C.
-    for_c: u64,
-    /// Of them: with a callback that runs.
-    callbacks: u64,
+    callbacks: Callbacks,
     tasks: Vec<LiveTask>,
     /// The first thing that was wrong.
     wrong: Option<&'static str>,
@@ -97,9 +105,37 @@ struct Walk {
     whole: bool,
     /// The first goroutine is the main one; known only of a walk that checks.
     begins_with_main: bool,
+    /// What is to be confirmed, in a walk that checks.
+    proof: Proof,
 }
 
 impl Process {
+    pub(super) fn new(books: GoBooks, bias: u64) -> Self {
+        Self {
+            books,
+            bias,
+            list: Vec::new(),
+            entries: HashMap::new(),
+            believed: false,
+            scheduler: None,
+            callbacks: Callbacks::default(),
+        }
+    }
+
+    /// The books of the same process by the layout on which all of these agree; `None` = there is none.
+    pub(super) fn agreed(all: &[&Self]) -> Option<Self> {
+        let (first, others) = all.split_first()?;
+        let mut layout = first.books.layout;
+        for other in others {
+            layout = layout.agreed(&other.books.layout)?;
+        }
+        let books = GoBooks {
+            layout,
+            ..first.books.clone()
+        };
+        Some(Self::new(books, first.bias))
+    }
+
     fn word(&self, memory: &dyn Memory, at: u64) -> Result<u64, BooksError> {
         let mut bytes = [0; 8];
         memory.read(at.wrapping_add(self.bias), &mut bytes)?;
@@ -150,7 +186,7 @@ impl Process {
             whole: self.extend(memory, Budget::default().tasks)?,
             ..Walk::default()
         };
-        let size = goroutine::size(self.books.layout);
+        let size = goroutine::size(&self.books.layout);
         let mut ids = HashSet::new();
         let mut batch = Batch::default();
         let list = std::mem::take(&mut self.list);
@@ -162,7 +198,7 @@ impl Process {
             memory.read_many(&mut batch)?;
             for (number, at) in part.iter().enumerate() {
                 let bytes = batch.get(number).unwrap_or_default();
-                let Some(found) = Goroutine::read(bytes, self.books.layout) else {
+                let Some(found) = Goroutine::read(bytes, &self.books.layout) else {
                     walk.wrong.get_or_insert("a list entry that leads nowhere");
                     continue;
                 };
@@ -175,30 +211,38 @@ impl Process {
                 self.count(*at, &found, limit, &mut walk);
             }
         }
+        walk.callbacks.looked_at(list.len());
+        if check && walk.wrong.is_none() {
+            walk.wrong = std::mem::take(&mut walk.proof).ask(memory, &self.books.layout)?;
+        }
         self.list = list;
         Ok(walk)
     }
 
     fn count(&self, at: u64, found: &Goroutine, limit: usize, walk: &mut Walk) {
-        let for_c = found.statement == 0 && found.function == 0;
-        walk.for_c += u64::from(for_c);
-        if !found.is_live() {
-            return;
-        }
+        let live = found.is_live();
+        let for_c = found.is_for_callbacks();
         if for_c {
-            walk.callbacks += 1;
+            walk.callbacks.add(at, live);
+        }
+        if !live {
             return;
         }
-        let Some(site) = self.site(found) else {
+        let site = if for_c {
+            callback::SITE
+        } else if let Some(site) = self.site(found) {
+            walk.live += 1;
+            walk.last_id = walk.last_id.max(found.id);
+            site
+        } else {
             walk.wrong
                 .get_or_insert("a goroutine that was started outside the code");
             return;
         };
-        walk.live += 1;
-        *walk.sites.entry(site).or_default() += 1;
+        walk.sites.entry(site).or_default().take(found);
         if walk.tasks.len() < limit {
             walk.tasks
-                .push(found.told(at, site, GROUP.owner, self.books.layout));
+                .push(found.told(at, site, GROUP.owner, &self.books.layout));
         }
     }
 
@@ -224,13 +268,16 @@ impl Process {
         ids: &mut HashSet<u64>,
         walk: &mut Walk,
     ) -> Result<(), BooksError> {
-        let mut wrong = found.wrong(at, &self.text(), self.books.layout);
+        let mut wrong = found.wrong(at, &self.text(), &self.books.layout);
         if found.function != 0 && !self.is_entry(memory, found.function)? {
             wrong = wrong.or(Some("a goroutine that starts in the middle of a function"));
         }
         if !ids.insert(found.id) {
             wrong = wrong.or(Some("two goroutines with the same id"));
         }
+        let text = self.text();
+        let is_code = |at| text.contains(&at);
+        wrong = wrong.or(walk.proof.take(at, found, &self.books.layout, is_code));
         walk.wrong = walk.wrong.or(wrong);
         Ok(())
     }
@@ -265,6 +312,10 @@ impl Process {
 
     /// Makes sure that these are the books; what is wrong with them, if they are not.
     fn examine(&mut self, memory: &dyn Memory) -> Result<Option<String>, BooksError> {
+        // The runtime has a thread of its own from the main goroutine's first steps on.
+        if memory.threads() == Some(1) {
+            return Ok(Some(COPY.to_owned()));
+        }
         let mut wrong = None;
         for _ in 0..CHECKS {
             self.list.clear();
@@ -274,7 +325,7 @@ impl Process {
                 None if !walk.whole => Some("a list that does not keep still"),
                 None if walk.live == 0 => Some("a list without goroutines"),
                 None => {
-                    self.for_c = walk.for_c;
+                    self.callbacks.replace(walk.callbacks);
                     let agrees = self.find_scheduler(memory)?;
                     if walk.begins_with_main || agrees {
                         return Ok(None);
@@ -296,7 +347,7 @@ impl Process {
 
     /// The scheduler also counts what was made for callbacks from C.
     fn without_c(&self, count: u64) -> u64 {
-        count.saturating_sub(self.for_c)
+        count.saturating_sub(self.callbacks.made())
     }
 
     /// Finds the scheduler's counters; `true` = they agreed with the list, while both held still.
@@ -310,9 +361,10 @@ impl Process {
             let walk = self.walk(memory, 0, false)?;
             let after = scheduler.read(memory)?;
             if let Some(counted) = before.filter(|before| Some(*before) == after) {
-                let agrees = counted.live.checked_sub(walk.for_c) == Some(walk.live);
+                let agrees = counted.live.checked_sub(walk.callbacks.made()) == Some(walk.live)
+                    && walk.last_id <= counted.last_id;
                 self.scheduler = agrees.then_some(scheduler);
-                self.for_c = walk.for_c;
+                self.callbacks.replace(walk.callbacks);
                 return Ok(agrees);
             }
         }
@@ -339,7 +391,11 @@ impl ProcessBooks for Process {
             ..Found::default()
         };
         if !self.believed {
-            if let Some(wrong) = self.examine(memory)? {
+            let wrong = match self.examine(memory) {
+                Err(BooksError::Memory(MemoryError::NotMapped { .. })) => Some(NOWHERE.to_owned()),
+                examined => examined?,
+            };
+            if let Some(wrong) = wrong {
                 found.refused.push(wrong);
                 return Ok(found);
             }
@@ -375,8 +431,8 @@ impl ProcessBooks for Process {
             return Ok(listing);
         }
         let before = self.counted(memory)?;
-        let walk = self.walk(memory, limit, false)?;
-        self.for_c = walk.for_c;
+        let mut walk = self.walk(memory, limit, false)?;
+        self.callbacks.replace(std::mem::take(&mut walk.callbacks));
         let after = self.counted(memory)?;
         if let Some(wrong) = walk.wrong {
             listing
@@ -384,6 +440,11 @@ impl ProcessBooks for Process {
                 .push(format!("its list of goroutines has {wrong}"));
         }
         listing.tasks = walk.tasks;
+        let sites = walk.sites.iter();
+        listing.waits = sites
+            .map(|(site, waits)| waits.told(*site, &self.books.layout))
+            .collect();
+        walk.sites.remove(&callback::SITE);
         listing.groups.push(GroupListing {
             group: GROUP,
             before: before.map(|counted| self.without_c(counted.live)),
@@ -397,18 +458,45 @@ impl ProcessBooks for Process {
             sites: walk
                 .sites
                 .iter()
-                .map(|(site, live)| SiteCount {
+                .map(|(site, waits)| SiteCount {
                     site: Vaddr(*site),
-                    live: *live,
+                    live: waits.live(),
                 })
                 .collect(),
         });
         Ok(listing)
     }
+
     fn threads(&mut self, memory: &dyn Memory) -> Result<Option<ThreadsAtWork>, BooksError> {
         match self.books.threads.filter(|_| self.believed) {
-            Some(threads) => threads.read(memory, self.books.layout, self.bias),
+            Some(threads) => threads.read(memory, &self.books.layout, self.bias),
             None => Ok(None),
         }
+    }
+
+    fn details(
+        &mut self,
+        memory: &dyn Memory,
+        tasks: &[LiveTask],
+    ) -> Result<Vec<Option<TaskDetail>>, BooksError> {
+        let detail = |task| detail::detail(memory, task, &self.books.layout);
+        tasks.iter().map(detail).collect()
+    }
+
+    fn unprobed(&mut self, memory: &dyn Memory) -> Result<Vec<SiteCount>, BooksError> {
+        if !self.believed {
+            return Ok(Vec::new());
+        }
+        // What is new in the list is seen the next time, if it does not keep still.
+        self.extend(memory, Budget::default().tasks)?;
+        self.callbacks.look(memory, &self.list, &self.books.layout)?;
+        let running = self.callbacks.running();
+        Ok(running
+            .map(|live| SiteCount {
+                site: Vaddr(callback::SITE),
+                live,
+            })
+            .into_iter()
+            .collect())
     }
 }

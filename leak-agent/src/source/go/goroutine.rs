@@ -4,6 +4,8 @@ use super::layout::Layout;
 use crate::source::books::{LiveTask, SavedStack, TaskState};
 use crate::types::Vaddr;
 
+/// `g.m`: the thread that runs it.
+pub(super) const M: usize = 48;
 /// Set in the status while the garbage collector looks at the stack.
 const SCANNED: u32 = 0x1000;
 
@@ -69,15 +71,27 @@ pub(super) struct Goroutine {
     /// When it began to wait, as far as the garbage collector noticed: the runtime's monotonic clock, nanoseconds; 0 = not
     /// known.
     pub(super) since: u64,
-    /// It is bound to a thread.
-    pub(super) locked: bool,
+    /// The thread that runs it: the address of the runtime's `m`; 0 = none does.
+    pub(super) thread: u64,
+    /// The thread that it is bound to; 0 = none.
+    pub(super) bound_to: u64,
+    /// The first of what it waits with (`sudog`s); 0 = nothing.
+    pub(super) waiting: u64,
+    /// When a sleeper is to wake, on the clock of `since`; `None` = this version does not say.
+    pub(super) wakes_at: Option<u64>,
     /// Who created it; `None` = this version does not say.
     pub(super) parent: Option<u64>,
 }
 
 /// Bytes of a `g` that are read.
 pub(super) fn size(layout: &Layout) -> usize {
-    layout.gopc as usize + 24
+    let last = [
+        layout.gopc as usize + 16,
+        layout.waiting,
+        layout.labels.unwrap_or(0),
+        layout.sleep_when.unwrap_or(0),
+    ];
+    last.into_iter().max().unwrap_or(0) + 8
 }
 
 impl Goroutine {
@@ -97,7 +111,13 @@ impl Goroutine {
             syscall: (word(layout.syscallsp)?, word(layout.syscallsp + 8)?),
             itself: word(layout.sched_g)?,
             since: word(layout.waitsince)?,
-            locked: word(layout.lockedm)? != 0,
+            thread: word(M)?,
+            bound_to: word(layout.lockedm)?,
+            waiting: word(layout.waiting)?,
+            wakes_at: match layout.sleep_when {
+                Some(at) => Some(word(at)?),
+                None => None,
+            },
             parent: match layout.parent {
                 Some(at) => Some(word(at)?),
                 None => None,
@@ -105,15 +125,24 @@ impl Goroutine {
         })
     }
 
+    /// Made for callbacks from C: nobody said `go`.
+    pub(super) fn is_for_callbacks(&self) -> bool {
+        self.statement == 0 && self.function == 0
+    }
+
     /// Whether there is a goroutine.
     pub(super) fn is_live(&self) -> bool {
         self.status != Some(Status::None)
     }
 
+    /// Whether it waits for something.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.status, Some(Status::Waiting | Status::Leaked))
+    }
+
     /// What is told of a living one.
     pub(super) fn told(&self, at: u64, site: u64, owner: u64, layout: &Layout) -> LiveTask {
-        let waits = matches!(self.status, Some(Status::Waiting | Status::Leaked));
-        let reason = layout.reasons.get(usize::from(self.reason)).copied();
+        let waits = self.waits();
         let (low, high) = self.stack;
         let (sp, pc) = match self.status {
             Some(Status::Running | Status::CopyStack) => (0, 0),
@@ -132,10 +161,10 @@ impl Goroutine {
             },
             refs: 0,
             join_handle: false,
-            waits_for: reason.filter(|reason| waits && !reason.is_empty()),
+            waits_for: layout.word(self.reason).filter(|_| waits),
             waits_since: Some(self.since).filter(|since| waits && *since != 0),
             creator: self.parent.filter(|parent| *parent != 0),
-            pinned: self.locked,
+            pinned: self.bound_to != 0,
             stack: (low <= sp && sp <= high && sp != 0).then_some(SavedStack { low, high, sp, pc }),
         }
     }
@@ -154,7 +183,7 @@ impl Goroutine {
         let (low, high) = self.stack;
         let size = high.wrapping_sub(low);
         let in_stack = |sp: u64| low <= sp && sp <= high;
-        let made_for_c = self.statement == 0 && self.function == 0;
+        let made_for_c = self.is_for_callbacks();
         if self.id == 0 {
             return Some("a goroutine without an id");
         }

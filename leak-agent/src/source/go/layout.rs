@@ -63,6 +63,24 @@ layouts! {
     ];
     /// `g.gopc`: behind the `go` statement. `g.startpc` is 16 bytes on.
     gopc: u32 = [296, 280, 280, 288, 288, 280, 288, 288];
+    /// `g.waiting`: the first `sudog`.
+    waiting: usize = [328, 312, 312, 320, 320, 312, 320, 320];
+    /// `g.labels`, where they are a slice of pairs of texts; before 1.24 they were a map.
+    labels: Option<usize> = [None, None, None, None, Some(352), Some(344), Some(352), Some(352)];
+    /// `g.sleepWhen`: when a sleeper is to wake.
+    sleep_when: Option<usize> = [None, None, None, Some(368), Some(368), Some(360), Some(368), Some(368)];
+
+    /// `m.lockedg`.
+    m_lockedg: u64 = [352, 352, 344, 344, 368, 360, 384, 384];
+
+    /// `sudog.isSelect`: one byte.
+    sudog_select: usize = [52, 52, 52, 52, 52, 52, 60, 60];
+    /// `sudog.waitlink`.
+    sudog_link: usize = [64, 64, 64, 64, 64, 64, 72, 72];
+    /// `sudog.c`: the channel's address, which from 1.26 on is the second word of it.
+    sudog_channel: usize = [80, 80, 80, 80, 80, 80, 96, 96];
+    /// `hchan.closed`: 32 bits; `qcount` and `dataqsiz` are the first two words.
+    channel_closed: usize = [28, 28, 28, 28, 28, 28, 28, 28];
 
     /// `schedt.goidgen`.
     goidgen: u64 = [0, 0, 0, 0, 0, 0, 0, 0];
@@ -71,7 +89,10 @@ layouts! {
     /// `schedt.gFree.lock`.
     free_lock: u64 = [152, 160, 160, 160, 160, 168, 184, 184];
     /// The numbers of free `g`s, 32 bits each: `schedt.gFree.n`, from 1.25 `gFree.stack.size` and `gFree.noStack.size`.
-    free: &'static [u64] = [&[176], &[184], &[184], &[184], &[184], &[184, 200], &[200, 216], &[200, 216]];
+    free: [Option<u64>; 2] = [
+        [Some(176), None], [Some(184), None], [Some(184), None], [Some(184), None], [Some(184), None],
+        [Some(184), Some(200)], [Some(200), Some(216)], [Some(200), Some(216)],
+    ];
 
     /// `p.goidcache`; `p.goidcacheend` follows.
     p_goidcache: u64 = [384, 384, 384, 376, 376, 376, 384, 384];
@@ -106,5 +127,51 @@ impl Layout {
     /// That of a version; `None` = not known.
     pub(super) fn of(minor: u32) -> Option<&'static Self> {
         LAYOUTS.iter().find(|layout| layout.minor == minor)
+    }
+
+    /// All that are known, each as if it were that of a version that nobody knows: what numbers mean is left out.
+    pub(super) fn of_unknown() -> impl Iterator<Item = Self> {
+        LAYOUTS.iter().map(Self::without_words)
+    }
+
+    /// The newest, as in [`Self::of_unknown`].
+    pub(super) fn newest_of_unknown() -> Self {
+        column(LAYOUTS.len() - 1).without_words()
+    }
+
+    fn without_words(&self) -> Self {
+        Self {
+            labels: None,
+            reasons: wait_reason::UNKNOWN,
+            ..*self
+        }
+    }
+
+    /// The runtime's word for what a goroutine waits for; `None` = not known.
+    pub(super) fn word(&self, reason: u8) -> Option<&'static str> {
+        let word = self.reasons.get(usize::from(reason)).copied();
+        word.filter(|word| !word.is_empty())
+    }
+
+    /// The same places for all that counts are made of. What is only told besides is left out of the result where the two
+    /// differ.
+    pub(super) fn agreed(&self, other: &Self) -> Option<Self> {
+        let same = |one: Option<usize>, other: Option<usize>| one.filter(|_| one == other);
+        let agreed = Self {
+            sleep_when: same(self.sleep_when, other.sleep_when),
+            parent: same(self.parent, other.parent),
+            ..*self
+        };
+        let nameless = |of: &Self| Self {
+            minor: 0,
+            ends_in: "",
+            wrapper: 0,
+            gofunc: 0,
+            m_lockedg: 0,
+            sleep_when: None,
+            parent: None,
+            ..*of
+        };
+        (nameless(self) == nameless(other)).then_some(agreed)
     }
 }

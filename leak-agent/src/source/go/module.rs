@@ -35,6 +35,9 @@ pub enum ModuleError {
     /// The code that it names is not there.
     #[error("its module data names code that is not in the file")]
     NoText,
+    /// No layout that is known fits, or several do.
+    #[error("its module data are laid out in a way that is not known")]
+    Unknown,
     /// The file's pointers cannot be read.
     #[error(transparent)]
     Pointers(#[from] ElfError),

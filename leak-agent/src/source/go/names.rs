@@ -1,5 +1,6 @@
 //! Names of `go` statements: who says `go` where, and what is started.
 
+use super::callback;
 use super::creation::calls;
 use super::module::Module;
 use super::pclntab::{Frame, Function, Table};
@@ -108,6 +109,9 @@ impl GoNames {
 
 impl SiteNames for GoNames {
     fn number_only(&self, number: u64) -> Option<SiteInfo> {
+        if number == callback::SITE {
+            return Some(callback::info(&self.executable));
+        }
         Some(self.info(number, self.place(number)?))
     }
 
@@ -121,6 +125,9 @@ impl SiteNames for GoNames {
         numbers
             .iter()
             .filter_map(|number| {
+                if *number == callback::SITE {
+                    return Some((*number, callback::info(&self.executable)));
+                }
                 let place = self.place(*number)?;
                 Some((*number, self.named(&image, &table, *number, place)))
             })

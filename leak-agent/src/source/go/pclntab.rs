@@ -15,6 +15,12 @@ const NAME_MAX: usize = 16 << 10;
 const STEPS_MAX: usize = 1 << 18;
 /// How deep calls may be inlined into one another.
 const INLINE_MAX: usize = 64;
+/// Of a function's flags: nothing has called it.
+const TOP_FRAME: u8 = 1;
+/// Functions that are looked at to see whether the data about inlined calls are where they should be, and how many of them must
+/// have some. The smallest programs have hundreds.
+const FITTING_LOOKED_AT: usize = 4096;
+const FITTING_MIN: u32 = 16;
 /// Tables that are looked at.
 const PLACES_MAX: usize = 16;
 
@@ -90,6 +96,12 @@ impl Shape {
         let size = usize::try_from(functions).ok()?.checked_mul(8)?.checked_add(4)?;
         let fits = shape.entries.checked_add(size)? <= bytes.len();
         (in_order && fits && functions > 0 && functions < FUNCTIONS_MAX).then_some(shape)
+    }
+
+    /// Of Go 1.18 or 1.19.
+    #[must_use]
+    pub fn is_old(&self) -> bool {
+        self.old
     }
 
     /// Address of the names, in the file's own numbering.
@@ -256,6 +268,17 @@ impl<'data> Table<'data> {
             .is_none_or(|flags| flags & 3 != 0)
     }
 
+    /// Whether the stack of a thread or a goroutine begins in it: nothing has called it.
+    #[must_use]
+    pub fn is_outermost(&self, function: Function) -> bool {
+        let at = self
+            .header()
+            .checked_sub(3)
+            .and_then(|flags| function.at.checked_add(flags));
+        at.and_then(|at| self.bytes.get(at))
+            .is_some_and(|flags| flags & TOP_FRAME != 0)
+    }
+
     /// Offset of the values of this kind; `None` = the function has none.
     fn values_of(&self, function: Function, index: u32) -> Option<u32> {
         if index >= self.field(function, 28)? {
@@ -357,6 +380,30 @@ impl<'data> Table<'data> {
         let index = self.value(function, self.values_of(function, INLINE_INDEX)?, vaddr)?;
         let index = u64::try_from(index).ok()?;
         self.call(self.data_of(function, INLINE_TREE)?, index)
+    }
+
+    /// Whether the data about inlined calls are where they were said to be: the first call of each of many functions bears the
+    /// name of one, from its beginning on, and lies in the function it is inlined into.
+    #[must_use]
+    pub fn inlining_fits(&self) -> bool {
+        let mut fitting = 0;
+        for function in self.functions().take(FITTING_LOOKED_AT) {
+            let Some(tree) = self.data_of(function, INLINE_TREE) else {
+                continue;
+            };
+            let fits = self.call(tree, 0).is_some_and(|call| {
+                let size = function.end.saturating_sub(function.entry);
+                // The first of all names has nothing before it.
+                let before = call.name.checked_sub(1).map(|before| self.name_bytes(before));
+                let begins = before.is_none_or(|before| before.and_then(<[u8]>::first) == Some(&0));
+                begins && !self.name_at(call.name).is_empty() && u64::from(call.from) < size
+            });
+            if !fits {
+                return false;
+            }
+            fitting += 1;
+        }
+        fitting >= FITTING_MIN
     }
 
     /// Whether a call of one of the named functions is inlined into this one. Takes what it costs off `steps`; `None` =

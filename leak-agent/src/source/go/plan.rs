@@ -6,13 +6,15 @@ use super::books::GoBooks;
 use super::build_info::{BuildInfo, Version};
 use super::creation::GoStacks;
 use super::hook;
-use super::layout::{Layout, NEWEST, OLDEST};
+use super::inferred::Inferred;
+use super::known::Known;
+use super::layout::{NEWEST, OLDEST};
 use super::module::{Module, ModuleError};
 use super::names::GoNames;
 use super::pclntab::{Function, Table};
 use super::threads::{self, ThreadList};
 use crate::elf::{Elf, Image};
-use crate::source::{Books, HookPlan, Inspection, PlanPoint, PointSite, Role};
+use crate::source::{Books, Evidence, HookPlan, Inspection, PlanPoint, PointSite, Role};
 use crate::types::Vaddr;
 use object::elf::EM_X86_64;
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ const BEGINS_IN: &str = "runtime.newproc1";
 /// What calls the function in which goroutines end, in versions that have one of their own; a profile may make the compiler
 /// inline it here.
 const EXIT: &str = "runtime.goexit0";
+/// What every call from C passes. Only in programs that C may call.
+const CALLED_BACK: &str = "runtime.cgocallbackg";
 /// Steps through tables while it is made sure that nothing is inlined: some 100 times what an executable needs.
 const STEPS_MAX: u32 = 16 << 20;
 
@@ -43,18 +47,14 @@ pub(super) fn inspect(elf: &Elf<'_>) -> Inspection {
             "Go {version} is in code for another processor than x86-64"
         ));
     }
-    let Some(layout) = version.minor.and_then(Layout::of) else {
-        return unsupported(format!(
-            "the layout of Go {version} is not known (1.{OLDEST} to 1.{NEWEST} are, but for 1.20)"
-        ));
-    };
-    let module = match Module::find(&image, layout.gofunc) {
+    let mut known = Known::of(&image, version.minor);
+    let module = match known.module(&image) {
         Ok(module) => module,
         // Go's own tools carry the mark of build information as data.
         Err(ModuleError::NoTable) => return Inspection::NotMine,
         Err(error) => return unsupported(format!("Go {version}: {error}")),
     };
-    match plan(elf, &image, version, layout, &module) {
+    match plan(elf, &image, version, known, &module) {
         Ok(plan) => Inspection::Plan(plan),
         Err(reason) => unsupported(reason),
     }
@@ -71,13 +71,17 @@ fn plan(
     elf: &Elf<'_>,
     image: &Image<'_>,
     version: Version,
-    layout: &'static Layout,
+    mut known: Known,
     module: &Module,
 ) -> Result<HookPlan, String> {
     let table = module
         .open(image)
         .ok_or_else(|| format!("Go {version}: its table of functions is not in the file"))?;
-    let found = Runtime::find(&table, layout)?;
+    let found = Runtime::find(&table, known.ends_in(&table))?;
+    let field = known.statement(image, found.begins).ok_or_else(|| {
+        format!("the layout of Go {version} is not known (1.{OLDEST} to 1.{NEWEST} are, but for 1.20), and none of these fits")
+    })?;
+    let saved = known.saved();
     let mut points = Vec::new();
     let begins = std::iter::once((found.begins, BEGINS_IN, Role::Spawn));
     let ends = found
@@ -98,41 +102,74 @@ fn plan(
             role,
             site: PointSite::Pair {
                 base: Vaddr(module.text),
-                field: layout.gopc,
-                saved: layout.saved(),
+                field,
+                saved,
             },
             emulated: true,
         });
     }
-    let addresses = Addresses::find(image, &table, &found.functions, layout);
-    let main = found.functions.get(address::MAIN);
-    let threads = ThreadList::find(image, &table, &found.threads, layout.minor);
     points.sort_by_key(|point| point.offset);
+    let wrapper = known.wrapper();
+    let by = std::mem::take(&mut known.by);
+    let books = books(image, &table, &found, known, module);
     Ok(HookPlan {
         runtime: RUNTIME,
         version: Some(version.text),
         points,
         sites: Vec::new(),
         gaps: Vec::new(),
-        evidence: "function table".into(),
+        evidence: Evidence {
+            books: books.as_ref().map(|_| by),
+            ..Evidence::from("function table")
+        },
         // A goroutine is marked as dead after the point.
         finish_is_early: true,
-        books: addresses.zip(main).map(|(addresses, main)| {
-            Arc::new(GoBooks {
-                layout,
-                module: *module,
-                addresses,
-                main: main.entry,
-                threads,
-            }) as Arc<dyn Books>
-        }),
+        books,
         names: Some(Arc::new(GoNames::new(
             elf.id.to_string(),
             *module,
-            layout.wrapper,
+            wrapper,
             found.system,
         ))),
         stacks: Some(Arc::new(GoStacks::new(elf.id.to_string(), *module))),
+    })
+}
+
+/// How to read the books, by each layout that may be; `None` = it is not known where they are.
+fn books(
+    image: &Image<'_>,
+    table: &Table<'_>,
+    found: &Runtime,
+    known: Known,
+    module: &Module,
+) -> Option<Arc<dyn Books>> {
+    let main = found.functions.get(address::MAIN)?.entry;
+    let threads = known
+        .minor()
+        .and_then(|minor| ThreadList::find(image, table, &found.threads, minor));
+    let mut all: Vec<GoBooks> = Vec::new();
+    for layout in known.layouts {
+        let addresses = Addresses::find(image, table, &found.functions, &layout)?;
+        all.push(GoBooks {
+            layout,
+            module: *module,
+            addresses,
+            main,
+            threads,
+            callbacks: found.callbacks,
+        });
+    }
+    // Where the scheduler's counters are shows only in a layout that is right about it.
+    if all.iter().any(|books| books.addresses.sched.is_some()) {
+        all.retain(|books| books.addresses.sched.is_some());
+    }
+    Some(match all.pop() {
+        Some(only) if all.is_empty() => Arc::new(only),
+        Some(last) => {
+            all.push(last);
+            Arc::new(Inferred::new(all))
+        }
+        None => return None,
     })
 }
 
@@ -143,6 +180,8 @@ struct Runtime {
     ends: Vec<(Function, &'static str)>,
     /// Code of the runtime's own goroutines: ranges of addresses, sorted.
     system: Vec<(u64, u64)>,
+    /// C may call Go.
+    callbacks: bool,
     /// Functions that use the runtime's variables.
     functions: BTreeMap<&'static str, Function>,
     /// Functions of its scheduler's threads.
@@ -150,13 +189,13 @@ struct Runtime {
 }
 
 impl Runtime {
-    fn find(table: &Table<'_>, layout: &Layout) -> Result<Self, String> {
-        let (mut begins, mut ends) = (None, Vec::new());
+    fn find(table: &Table<'_>, ends_in_name: &'static str) -> Result<Self, String> {
+        let (mut begins, mut ends, mut callbacks) = (None, Vec::new(), false);
         let mut system: Vec<(u64, u64)> = Vec::new();
         let (mut functions, mut threads) = (BTreeMap::new(), BTreeMap::new());
         let mut steps = STEPS_MAX;
         let begins_in = [BEGINS_IN.as_bytes()];
-        let ends_in = [layout.ends_in.as_bytes()];
+        let ends_in = [ends_in_name.as_bytes()];
         for function in table.functions() {
             if !table.name_begins(function, b"runtime.") {
                 continue;
@@ -164,9 +203,10 @@ impl Runtime {
             if table.is_named(function, BEGINS_IN.as_bytes()) {
                 begins = Some(function);
             }
-            if table.is_named(function, layout.ends_in.as_bytes()) {
-                ends.push((function, layout.ends_in));
+            if table.is_named(function, ends_in_name.as_bytes()) {
+                ends.push((function, ends_in_name));
             }
+            callbacks |= table.is_named(function, CALLED_BACK.as_bytes());
             for name in address::FUNCTIONS {
                 if table.is_named(function, name.as_bytes()) {
                     functions.insert(*name, function);
@@ -191,7 +231,7 @@ impl Runtime {
                 if !table.is_named(function, EXIT.as_bytes()) {
                     return Err(format!(
                         "{} is inlined: not every end would be seen",
-                        layout.ends_in
+                        ends_in_name
                     ));
                 }
                 ends.push((function, EXIT));
@@ -215,8 +255,9 @@ impl Runtime {
             begins: begins.ok_or_else(|| missing(BEGINS_IN))?,
             ends: Some(ends)
                 .filter(|ends| !ends.is_empty())
-                .ok_or_else(|| missing(layout.ends_in))?,
+                .ok_or_else(|| missing(ends_in_name))?,
             system,
+            callbacks,
             functions,
             threads,
         })

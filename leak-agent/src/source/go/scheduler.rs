@@ -12,13 +12,15 @@ use crate::sys::memory::{Batch, Memory, MemoryError};
 const PROCESSORS_MAX: u64 = 8192;
 /// Identifiers that a processor takes at a time.
 const IDS: u64 = 16;
+/// Identifiers that were taken one by one since the last processor took some.
+const SINGLE_IDS: u64 = 1 << 16;
 /// So often the numbers are read until they hold still.
 const ATTEMPTS: u32 = 8;
 
 /// Where the counters of one process are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scheduler {
-    layout: &'static Layout,
+    layout: Layout,
     /// `allglen`, `sched` and `allp`, at run time.
     length: u64,
     sched: u64,
@@ -32,6 +34,8 @@ pub(super) struct Counted {
     pub(super) live: u64,
     /// Ever created, likewise.
     pub(super) created: u64,
+    /// The last identifier that was given out, or set aside for a processor.
+    pub(super) last_id: u64,
 }
 
 fn word(memory: &dyn Memory, at: u64) -> Result<u64, MemoryError> {
@@ -144,11 +148,17 @@ impl Scheduler {
                 continue; // something moved between a processor and the common pool
             }
             let (length, ids, free) = after;
+            // The identifiers that were taken last end with the last one; threads of C take one by one.
+            if ids < own.last_id || ids - own.last_id > SINGLE_IDS {
+                return Ok(None);
+            }
             let counted = length.checked_sub(free.saturating_add(own.free));
             let created = ids.checked_sub(own.ids);
-            return Ok(counted
-                .zip(created)
-                .map(|(live, created)| Counted { live, created }));
+            return Ok(counted.zip(created).map(|(live, created)| Counted {
+                live,
+                created,
+                last_id: ids,
+            }));
         }
         Ok(None)
     }
@@ -156,9 +166,9 @@ impl Scheduler {
     /// Length of the list of all goroutines, the last identifier that was given out, and free `g`s of all processors.
     fn shared(&self, memory: &dyn Memory) -> Result<(u64, u64, u64), BooksError> {
         let mut free = 0_u64;
-        for offset in self.layout.free {
+        for offset in self.layout.free.into_iter().flatten() {
             let mut bytes = [0; 4];
-            memory.read(self.sched.wrapping_add(*offset), &mut bytes)?;
+            memory.read(self.sched.wrapping_add(offset), &mut bytes)?;
             free = free.saturating_add(u32::from_le_bytes(bytes).into());
         }
         let ids = word(memory, self.sched.wrapping_add(self.layout.goidgen))?;
@@ -181,7 +191,11 @@ impl Scheduler {
             reads.push((ids, free));
         }
         memory.read_many(&mut batch)?;
-        let mut own = Own { ids: 0, free: 0 };
+        let mut own = Own {
+            ids: 0,
+            free: 0,
+            last_id: 0,
+        };
         for (ids, free) in reads {
             let Some((next, end)) = pair(batch.get(ids)) else {
                 return Ok(None);
@@ -190,6 +204,7 @@ impl Scheduler {
                 return Ok(None);
             };
             own.ids = own.ids.saturating_add(left);
+            own.last_id = own.last_id.max(end.saturating_sub(1));
             if let Some(free) = free {
                 let Some(free) = half(batch.get(free)) else {
                     return Ok(None);
@@ -206,4 +221,6 @@ struct Own {
     ids: u64,
     /// Free `g`s.
     free: u64,
+    /// The last identifier that one of them has taken.
+    last_id: u64,
 }

@@ -1,5 +1,8 @@
 //! What a waiting goroutine waits for: the words of the Go runtime, by the number in `g.waitreason`.
 
+/// Of a version that is not known: as many as there may be, and no word for any.
+pub(super) const UNKNOWN: &[&str] = &[""; 128];
+
 /// Go 1.19.
 pub(super) const GO_19: &[&str] = &[
     "",

@@ -18,6 +18,10 @@ const GS: u64 = 0xc010_0000;
 const G_SIZE: u64 = 0x1000;
 const STACKS: u64 = 0xc100_0000;
 const P: u64 = 0xc020_0000;
+/// What goroutines wait with, one each; channels, and threads.
+const SUDOGS: u64 = 0xc030_0000;
+const CHANNELS: u64 = 0xc040_0000;
+const THREADS: u64 = 0xc050_0000;
 
 type Hook = Box<dyn FnMut(u64, &Fake)>;
 
@@ -88,6 +92,20 @@ impl Fake {
         self.put(at + 152, &status.to_le_bytes());
         self.word(at + 160, number + 1);
         self.put(at + 184, &[14]); // chan receive
+        self.word(
+            at + 48,
+            if status & 7 == 3 {
+                THREADS + number * 0x1000
+            } else {
+                0
+            },
+        );
+        let waits = if status == 4 { SUDOGS + number * 0x100 } else { 0 };
+        self.word(at + 320, waits);
+        self.word(SUDOGS + number * 0x100, at);
+        self.word(SUDOGS + number * 0x100 + 80, CHANNELS + number * 0x100);
+        self.word(THREADS + number * 0x1000 + 368, 0);
+        self.word(at + 280, number); // created by the one before it
         self.word(at + 288, BIAS + entry(5) + 16);
         self.word(at + 304, BIAS + function);
         self.word(ENTRIES + 8 * number, at);
