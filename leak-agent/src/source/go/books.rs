@@ -81,6 +81,8 @@ pub(super) struct Process {
     entries: HashMap<u64, bool>,
     /// The check was passed.
     believed: bool,
+    /// Why it was not, the last time.
+    doubt: Option<String>,
     /// The scheduler's counters, if they are found and agreed with the list.
     scheduler: Option<Scheduler>,
     /// `g`s in the list that were made for callbacks from C, used or not.
@@ -117,6 +119,7 @@ impl Process {
             list: Vec::new(),
             entries: HashMap::new(),
             believed: false,
+            doubt: None,
             scheduler: None,
             callbacks: Callbacks::default(),
         }
@@ -213,7 +216,7 @@ impl Process {
         }
         walk.callbacks.looked_at(list.len());
         if check && walk.wrong.is_none() {
-            walk.wrong = std::mem::take(&mut walk.proof).ask(memory, &self.books.layout)?;
+            walk.wrong = std::mem::take(&mut walk.proof).ask(memory, &self.books.layout, walk.last_id)?;
         }
         self.list = list;
         Ok(walk)
@@ -275,9 +278,7 @@ impl Process {
         if !ids.insert(found.id) {
             wrong = wrong.or(Some("two goroutines with the same id"));
         }
-        let text = self.text();
-        let is_code = |at| text.contains(&at);
-        wrong = wrong.or(walk.proof.take(at, found, &self.books.layout, is_code));
+        wrong = wrong.or(walk.proof.take(at, found, &self.books.layout));
         walk.wrong = walk.wrong.or(wrong);
         Ok(())
     }
@@ -396,7 +397,8 @@ impl ProcessBooks for Process {
                 examined => examined?,
             };
             if let Some(wrong) = wrong {
-                found.refused.push(wrong);
+                found.refused.push(wrong.clone());
+                self.doubt = Some(wrong);
                 return Ok(found);
             }
             self.believed = true;
@@ -425,9 +427,9 @@ impl ProcessBooks for Process {
             ..Listing::default()
         };
         if !self.believed {
-            listing
-                .refused
-                .push("its list of goroutines was not believed".to_owned());
+            let doubt = self.doubt.clone();
+            let doubt = doubt.unwrap_or_else(|| "its list of goroutines was not looked for yet".to_owned());
+            listing.refused.push(doubt);
             return Ok(listing);
         }
         let before = self.counted(memory)?;

@@ -53,7 +53,7 @@ pub(super) fn layout(image: &Image<'_>, base: &Layout) -> Option<Layout> {
     };
     let of_processor = |field: &str| at(&["runtime.p", "gFree", field]);
     let channel = |path: &[&str]| place(&[&["runtime.sudog", "c"], path].concat());
-    Some(Layout {
+    let layout = Layout {
         gofunc: at(&["runtime.moduledata", "gofunc"])?,
         sched_g,
         syscallsp: g("syscallsp")?,
@@ -79,5 +79,42 @@ pub(super) fn layout(image: &Image<'_>, base: &Layout) -> Option<Layout> {
         p_goidcache: at(&["runtime.p", "goidcache"])?,
         p_free: of_processor("n").or_else(|| of_processor("size"))?,
         ..*base
-    })
+    };
+    is_aligned(&layout).then_some(layout)
+}
+
+/// Whether each field is where one of its size can be.
+fn is_aligned(layout: &Layout) -> bool {
+    let places = [
+        Some(layout.sched_g),
+        Some(layout.syscallsp),
+        Some(layout.goid),
+        Some(layout.waitsince),
+        Some(layout.lockedm),
+        layout.parent,
+        Some(layout.gopc as usize),
+        Some(layout.waiting),
+        layout.labels,
+        layout.sleep_when,
+        Some(layout.sudog_link),
+        Some(layout.sudog_channel),
+    ];
+    let words = [
+        layout.gofunc,
+        layout.m_lockedg,
+        layout.goidgen,
+        layout.free_lock,
+        layout.p_goidcache,
+    ];
+    let halves = [
+        Some(layout.ngsys),
+        layout.free[0],
+        layout.free[1],
+        Some(layout.p_free),
+    ];
+    places.into_iter().flatten().all(|at| at.is_multiple_of(8))
+        && words.into_iter().all(|at| at.is_multiple_of(8))
+        && halves.into_iter().flatten().all(|at| at.is_multiple_of(4))
+        && layout.status.is_multiple_of(4)
+        && layout.channel_closed.is_multiple_of(4)
 }

@@ -8,42 +8,30 @@ use crate::sys::memory::{Batch, Memory, MemoryError};
 
 /// Goroutines that are looked at, of each sort.
 const SAMPLES: usize = 256;
-
-/// What is said of the creators of goroutines.
-#[derive(Debug, Default)]
-struct Creators {
-    /// Goroutines that somebody created.
-    created: u64,
-    /// Of them: those whose creator's number may be one.
-    named: u64,
-}
+/// Numbers are given out in batches: one who has ended may have had a number larger than those of all that live, by so many.
+const IDS_AHEAD: u64 = 1 << 17;
 
 /// What is to be confirmed, collected while all goroutines are walked through.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
-    /// Waiting for a channel, with their addresses and those of what they wait with.
-    at_channels: Vec<(u64, u64)>,
+    /// The addresses of those that wait, and of what they wait with.
+    waiting: Vec<(u64, u64)>,
     /// Their addresses, and those of their threads and of the threads they are bound to; 0 = none.
     on_threads: Vec<(u64, u64, u64)>,
-    creators: Creators,
+    /// The numbers of those who created goroutines, for as many of these.
+    creators: Vec<u64>,
 }
 
 impl Proof {
-    /// Takes a living goroutine; what is wrong with it already. `is_code`: whether an address is in the code.
-    pub(super) fn take(
-        &mut self,
-        at: u64,
-        found: &Goroutine,
-        layout: &Layout,
-        is_code: impl Fn(u64) -> bool,
-    ) -> Option<&'static str> {
+    /// Takes a living goroutine; what is wrong with it already.
+    pub(super) fn take(&mut self, at: u64, found: &Goroutine, layout: &Layout) -> Option<&'static str> {
         // The main goroutine has no creator.
         if let Some(parent) = found
             .parent
             .filter(|_| found.id != 1 && !found.is_for_callbacks())
+            && self.creators.len() < SAMPLES
         {
-            self.creators.created += 1;
-            self.creators.named += u64::from(parent != 0 && !is_code(parent) && parent < 1 << 48);
+            self.creators.push(parent);
         }
         if self.on_threads.len() < SAMPLES && (found.thread != 0 || found.bound_to != 0) {
             self.on_threads.push((at, found.thread, found.bound_to));
@@ -51,28 +39,27 @@ impl Proof {
         if found.status != Some(Status::Waiting) {
             return None;
         }
-        match layout.word(found.reason) {
-            Some("chan receive" | "chan send") => {
-                if self.at_channels.len() < SAMPLES {
-                    self.at_channels.push((at, found.waiting));
-                }
-                (found.waiting == 0).then_some("a goroutine that waits for no channel")
-            }
-            _ => None,
+        if found.waiting != 0 && self.waiting.len() < SAMPLES {
+            self.waiting.push((at, found.waiting));
         }
+        let at_channel = matches!(layout.word(found.reason), Some("chan receive" | "chan send"));
+        (at_channel && found.waiting == 0).then_some("a goroutine that waits for no channel")
     }
 
-    /// Asks the other structures; what is wrong, if anything. One read for each goroutine.
+    /// Asks the other structures; what is wrong, if anything. One read for each goroutine. `last_id`: the largest number of one.
     pub(super) fn ask(
         self,
         memory: &dyn Memory,
         layout: &Layout,
+        last_id: u64,
     ) -> Result<Option<&'static str>, BooksError> {
-        if self.creators.created > 0 && self.creators.named == 0 {
+        let last_id = last_id.saturating_add(IDS_AHEAD);
+        let exists = |creator: &u64| *creator != 0 && *creator <= last_id;
+        if !self.creators.is_empty() && !self.creators.iter().any(exists) {
             return Ok(Some("no goroutine that another one created"));
         }
         let mut batch = Batch::default();
-        for (_, sudog) in &self.at_channels {
+        for (_, sudog) in &self.waiting {
             batch.push(*sudog, 8);
         }
         for (_, thread, bound_to) in &self.on_threads {
@@ -84,12 +71,12 @@ impl Proof {
             let bytes = batch.get(number).and_then(<[u8]>::first_chunk);
             bytes.map(|bytes| u64::from_le_bytes(*bytes))
         };
-        for (number, (at, sudog)) in self.at_channels.iter().enumerate() {
+        for (number, (at, sudog)) in self.waiting.iter().enumerate() {
             if word(number) != Some(*at) && still_waits(memory, *at, *sudog, layout)? {
-                return Ok(Some("a goroutine that waits for a channel in another one's name"));
+                return Ok(Some("a goroutine that waits in the name of another"));
             }
         }
-        let threads = self.at_channels.len();
+        let threads = self.waiting.len();
         for (number, (at, thread, bound_to)) in self.on_threads.iter().enumerate() {
             let bound = (*thread != 0).then(|| word(threads + 2 * number)).flatten();
             let binds = (*bound_to != 0).then(|| word(threads + 2 * number + 1)).flatten();
