@@ -259,7 +259,7 @@ impl Reader {
                 match step {
                     watch::Step::Told(facts) => {
                         let asked = watch.take_answered();
-                        more.extend(watch.take_growth().map(|how| Message::Grew(plan, how)));
+                        more.extend(watch.take_growth().map(|grew| Message::Grew(plan, grew)));
                         more.extend(asked.into_iter().map(Message::Compared));
                         Message::Watched(process, plan, facts)
                     }

@@ -300,7 +300,7 @@ impl Follower {
                 self.watched.was_read(process, plan);
                 self.line.take(Input::Watched { process, plan, facts });
             }
-            Message::Grew(plan, how) => self.want_probes(plan, how),
+            Message::Grew(plan, grew) => self.want_probes(plan, &grew),
             Message::WatchOver(process, plan) => self.watched.was_read(process, plan),
             Message::Detached(plan) => self.line.take(Input::PlanDropped { plan }),
             Message::Named(plan, sites) => self.line.take(Input::Named { plan, sites }),

@@ -3,6 +3,7 @@
 use super::reconcile::Asked;
 use crate::bpf::BpfError;
 use crate::discovery::{AttachmentKey, Done};
+use crate::engine::growth::Grew;
 use crate::engine::{BookFacts, PlanFacts, WatchFacts};
 use crate::event::Event;
 use crate::source::{Creation, SiteInfo};
@@ -24,8 +25,8 @@ pub(super) enum Message {
     Compared(Asked),
     /// The books of a process without probes were read.
     Watched(ProcessKey, PlanId, Box<WatchFacts>),
-    /// The live tasks of a process without probes grow: how, as half a sentence.
-    Grew(PlanId, String),
+    /// The live tasks of a process without probes grow.
+    Grew(PlanId, Grew),
     /// They are read no more: the process is gone.
     WatchOver(ProcessKey, PlanId),
     /// A plan is detached.

@@ -202,6 +202,13 @@ impl Engine {
         self.asked.retain(|(of, _)| *of != plan);
     }
 
+    /// The name of a site, as far as it is known; `None` = the plan has no such site.
+    #[must_use]
+    pub fn site_name(&self, plan: PlanId, number: u64) -> Option<String> {
+        let info = self.plans.get(&plan)?.site(number)?;
+        Some(info.name.clone())
+    }
+
     /// Takes the names of sites that [`Self::take_unnamed`] gave.
     fn named(&mut self, plan: PlanId, sites: Vec<(u64, SiteInfo)>) {
         if let Some(facts) = self.plans.get_mut(&plan) {

@@ -11,7 +11,7 @@ use super::open::{find_books, open_books};
 use super::session::Trouble;
 use crate::agent::reconcile::Asked;
 use crate::discovery::FileKey;
-use crate::engine::growth::Growth;
+use crate::engine::growth::{Grew, Growth};
 use crate::engine::{Counted, ThreadFacts, WatchFacts};
 use crate::source::books::{Counters, Found, Group, Listing};
 use crate::source::{HookPlan, ProcessBooks};
@@ -76,7 +76,7 @@ pub(super) struct Watch {
     asked: Vec<Asked>,
     /// `None` = nobody asks, or it was told.
     growth: Option<Growth>,
-    grew: Option<String>,
+    grew: Option<Grew>,
 }
 
 struct Open {
@@ -153,7 +153,7 @@ impl Watch {
     }
 
     /// How its live tasks grow, once.
-    pub(super) fn take_growth(&mut self) -> Option<String> {
+    pub(super) fn take_growth(&mut self) -> Option<Grew> {
         self.grew.take()
     }
 
@@ -163,20 +163,11 @@ impl Watch {
         if self.facts.as_of.is_none_or(|as_of| as_of < now) {
             return;
         }
-        let Some(grew) = self
-            .growth
-            .as_mut()
-            .and_then(|growth| growth.take(&self.facts.sites))
-        else {
-            return;
-        };
-        self.growth = None;
-        let site = self.hooks.sites.iter().find(|site| site.number == grew.site);
-        let name = site.map_or_else(|| format!("site {:#x}", grew.site), |site| site.info.name.clone());
-        self.grew = Some(format!(
-            "the tasks of {name} grew from {} to {}, in each of the last windows of {} readings",
-            grew.from, grew.to, grew.readings
-        ));
+        let growth = self.growth.as_mut();
+        self.grew = growth.and_then(|growth| growth.take(&self.facts.sites));
+        if self.grew.is_some() {
+            self.growth = None;
+        }
     }
 
     /// Those who wanted to know what was just read.

@@ -6,6 +6,7 @@ use crate::agent::books;
 use crate::bpf::BpfError;
 use crate::bpf::error::chain;
 use crate::discovery::AttachmentKey;
+use crate::engine::growth::Grew;
 use crate::engine::{Input, PlanFacts, Probes};
 use crate::source::HookPlan;
 use crate::sys::clock;
@@ -39,7 +40,15 @@ impl Follower {
     }
 
     /// The tasks of a process that is watched grow: its executable gets probes.
-    pub(super) fn want_probes(&mut self, plan: PlanId, how: String) {
+    pub(super) fn want_probes(&mut self, plan: PlanId, grew: &Grew) {
+        let name = self.engine.site_name(plan, grew.site);
+        let how = format!(
+            "the tasks of {} grew from {} to {}, in each of the last windows of {} readings",
+            name.unwrap_or_else(|| format!("site {:#x}", grew.site)),
+            grew.from,
+            grew.to,
+            grew.readings
+        );
         let Some((attachment, file, path)) = self.watched.grew(plan) else {
             return;
         };
