@@ -7,6 +7,7 @@ use super::pclntab::{Frame, Function, Table};
 use crate::elf::{Elf, Image};
 use crate::source::{SiteInfo, SiteNames};
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
+use memchr::memrchr;
 
 /// Instructions of a wrapper that are looked at for what it calls.
 const WRAPPER_INSTRUCTIONS: usize = 128;
@@ -146,12 +147,33 @@ fn started(image: &Image<'_>, table: &Table<'_>, function: Function, wrapper: u8
         if let Some(inlined) = table.first_inlined(function) {
             return inlined;
         }
-        let Some(called) = called(image, table, function) else {
+        let Some(called) = called(image, table, function).or_else(|| closure(table, function, wrapper))
+        else {
             break;
         };
         function = called;
     }
     table.shown_name(function)
+}
+
+/// The function that a wrapper calls through the value which the statement made: `go func(a A) { … }(b)` starts a wrapper
+/// that keeps both. The one function literal of the same function that begins at the same line.
+fn closure(table: &Table<'_>, wrapper: Function, kind: u8) -> Option<Function> {
+    let name = table.name(wrapper);
+    let outer = name.get(..memrchr(b'.', name)?)?;
+    let line = table.line(wrapper)?;
+    let is_literal = |function: Function| {
+        let rest = table.name(function).strip_prefix(outer);
+        let number = rest.and_then(|rest| rest.strip_prefix(b".func"));
+        number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+    };
+    let mut literals = table.functions().filter(|function| {
+        is_literal(*function)
+            && table.kind(*function) != Some(kind)
+            && table.line(*function).as_ref() == Some(&line)
+    });
+    let literal = literals.next()?;
+    literals.next().is_none().then_some(literal)
 }
 
 /// The function that a wrapper calls.

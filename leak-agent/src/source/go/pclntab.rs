@@ -346,6 +346,12 @@ impl<'data> Table<'data> {
         Some(format!("{}:{line}", String::from_utf8_lossy(name)))
     }
 
+    /// Where a function begins, as "file:line".
+    #[must_use]
+    pub fn line(&self, function: Function) -> Option<String> {
+        self.location(function, function.entry)
+    }
+
     /// The calls at this address as the source has them, the innermost first; empty = no function has this address. For
     /// a return address give the byte before it.
     #[must_use]
