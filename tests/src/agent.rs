@@ -134,14 +134,18 @@ impl Agent {
             .unwrap_or_else(|error| panic!("no report: {error}; log: {}", self.log()))
     }
 
-    /// A report that was made after this call began.
+    /// A report whose counts were read after this call began.
     #[must_use]
     pub fn next_report(&self) -> Report {
-        let now = self.report().taken_at;
+        // The one that is being made now may have read its counts before.
+        let being_made = self.report_after(self.report().taken_at);
+        self.report_after(being_made.taken_at)
+    }
+
+    fn report_after(&self, taken_at: f64) -> Report {
         until("a newer report", || {
             let report = self.try_report()?;
-            // The one that was being made when we asked may have read its counts before.
-            if report.taken_at > now {
+            if report.taken_at > taken_at {
                 Ok(report)
             } else {
                 Err("the same".to_owned())

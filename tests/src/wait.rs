@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// How long a test waits before it calls what it waits for a failure. Generous: it is not a measurement.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Polls `probe` until it gives a value. Panics with its last answer at the deadline.
 pub fn until<T, E: Display>(what: &str, mut probe: impl FnMut() -> Result<T, E>) -> T {
