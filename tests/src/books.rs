@@ -1,30 +1,39 @@
 //! The books of a running target, read without the agent around it.
 
-use leak_agent::elf::Elf;
+use leak_agent::elf::{Elf, Image};
 use leak_agent::source::books::{Budget, Counters, Found, Listing};
 use leak_agent::source::{HookPlan, Inspection, ProcessBooks, tokio};
 use leak_agent::sys::memory::RemoteMemory;
 use leak_agent::sys::present::PrivateMemory;
 use leak_agent::sys::proc;
-use leak_agent::types::ExecutableId;
+use leak_agent::types::{ExecutableId, FileOffset, Runtime};
 use std::path::Path;
 
 /// The plan for an executable with tokio in it.
 #[must_use]
 pub fn plan(path: &Path) -> HookPlan {
+    plan_of(path, tokio::RUNTIME)
+}
+
+/// The plan for one runtime in an executable.
+#[must_use]
+pub fn plan_of(path: &Path, runtime: Runtime) -> HookPlan {
     let data = std::fs::read(path).unwrap();
-    let elf = Elf {
-        data: &data,
-        id: ExecutableId::BuildId(b"books".to_vec()),
-        debug: None,
-    };
     leak_agent::source::all()
         .iter()
-        .find_map(|source| match source.inspect(&elf) {
-            Inspection::Plan(plan) if plan.runtime == tokio::RUNTIME => Some(plan),
+        .find_map(|source| match source.inspect(&elf(&data)) {
+            Inspection::Plan(plan) if plan.runtime == runtime => Some(plan),
             _ => None,
         })
-        .unwrap_or_else(|| panic!("no plan for {}", path.display()))
+        .unwrap_or_else(|| panic!("no plan for {} in {}", runtime.label, path.display()))
+}
+
+fn elf(data: &[u8]) -> Elf<'_> {
+    Elf {
+        data,
+        id: ExecutableId::BuildId(b"books".to_vec()),
+        debug: None,
+    }
 }
 
 /// The books that one file has in one process.
@@ -68,11 +77,14 @@ impl Reader {
     }
 }
 
-/// Run-time minus file address of a position independent file.
+/// Run-time minus file address; 0 if the file has its fixed place.
 #[must_use]
 pub fn bias(pid: u32, path: &Path) -> u64 {
     use std::os::unix::ffi::OsStrExt;
     let path = std::fs::canonicalize(path).unwrap();
+    let data = std::fs::read(&path).unwrap();
+    let image = Image::parse(&elf(&data)).unwrap();
+    let first = image.vaddr(FileOffset(0)).map_or(0, |vaddr| vaddr.0);
     let mut start = None;
     proc::ProcDir::open(pid)
         .unwrap()
@@ -83,5 +95,5 @@ pub fn bias(pid: u32, path: &Path) -> u64 {
             }
         })
         .unwrap();
-    start.unwrap_or_else(|| panic!("{pid} has not mapped {}", path.display()))
+    start.unwrap_or_else(|| panic!("{pid} has not mapped {}", path.display())) - first
 }

@@ -24,18 +24,33 @@ pub enum Flavour {
     Profile,
     /// With a C part, linked by the system's linker.
     Cgo,
+    /// The same without symbol table and debug information.
+    CgoStripped,
+    /// Position-independent, with symbols.
+    Pie,
+    /// Optimised, but nothing inlined.
+    NotInlined,
+    /// Linked by the system's linker.
+    External,
+    /// With the race detector.
+    Race,
 }
 
 impl Flavour {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Default,
         Self::Stripped,
+        Self::Pie,
         Self::PieStripped,
         Self::TrimPath,
         Self::Unoptimised,
+        Self::NotInlined,
         Self::Profile,
         Self::Cgo,
+        Self::CgoStripped,
+        Self::External,
+        Self::Race,
     ];
 
     /// Its name among people.
@@ -49,16 +64,31 @@ impl Flavour {
             Self::Unoptimised => "unoptimised",
             Self::Profile => "profile",
             Self::Cgo => "cgo",
+            Self::CgoStripped => "cgo-stripped",
+            Self::Pie => "pie",
+            Self::NotInlined => "not-inlined",
+            Self::External => "external-linker",
+            Self::Race => "race",
         }
+    }
+
+    /// Whether the program has its C part, which calls back.
+    #[must_use]
+    pub const fn with_c(self) -> bool {
+        matches!(self, Self::Cgo | Self::CgoStripped | Self::External | Self::Race)
     }
 
     fn options(self) -> &'static [&'static str] {
         match self {
             Self::Default | Self::Cgo | Self::Profile => &[],
-            Self::Stripped => &["-ldflags=-s -w"],
+            Self::Stripped | Self::CgoStripped => &["-ldflags=-s -w"],
+            Self::Pie => &["-buildmode=pie"],
             Self::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
             Self::TrimPath => &["-trimpath"],
             Self::Unoptimised => &["-gcflags=all=-N -l"],
+            Self::NotInlined => &["-gcflags=all=-l"],
+            Self::External => &["-ldflags=-linkmode=external"],
+            Self::Race => &["-race"],
         }
     }
 }
@@ -82,11 +112,16 @@ impl GoProbe {
     /// Its path; fetches the toolchain and builds it if need be. A version's first time takes a minute.
     #[must_use]
     pub fn path(self) -> PathBuf {
+        self.built("go-probe")
+    }
+
+    /// Another program, built like this one.
+    fn built(self, program: &str) -> PathBuf {
         let root = toolchain(self.version);
         let _lock = lock();
         let folder = target().join("go").join(self.version).join(self.flavour.name());
-        let path = folder.join("go-probe");
-        let source = sources().join("go-probe");
+        let path = folder.join(program);
+        let source = sources().join(program);
         let files = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());
         if !files.into_iter().any(|file| newer(&file, &path)) {
             return path;
@@ -102,10 +137,7 @@ impl GoProbe {
             .arg("-o")
             .arg(&part)
             .arg(".")
-            .env(
-                "CGO_ENABLED",
-                if self.flavour == Flavour::Cgo { "1" } else { "0" },
-            )
+            .env("CGO_ENABLED", if self.flavour.with_c() { "1" } else { "0" })
             .current_dir(&source));
         fs::rename(part, &path).unwrap();
         path
@@ -122,6 +154,16 @@ pub fn build_with(probe: GoProbe, options: &[&str], path: &Path) {
         .arg(".")
         .env("CGO_ENABLED", "0")
         .current_dir(sources().join("go-probe")));
+}
+
+/// The web server of Go's standard library with two pages, for measurements.
+#[must_use]
+pub fn web_server() -> PathBuf {
+    let newest = GoProbe {
+        version: "1.27.3",
+        flavour: Flavour::Default,
+    };
+    newest.built("go-web")
 }
 
 /// The `go` command of a toolchain, cut off from everything but that toolchain.

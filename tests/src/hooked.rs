@@ -1,17 +1,17 @@
 //! The BPF side alone on one executable: no agent around it, so that a test decides who reads the ring, and a
 //! measurement what runs at the hooks.
 
+use crate::books::plan_of;
 use leak_agent::bpf::{Attached, Hook, Kernel, Limits};
-use leak_agent::elf::Elf;
-use leak_agent::source::{HookPlan, Inspection, tokio};
-use leak_agent::types::ExecutableId;
+use leak_agent::source::{HookPlan, tokio};
+use leak_agent::types::Runtime;
 use leak_agent_common::counter::Counter;
 use leak_agent_common::record::Record;
 use leak_agent_common::totals::SiteTotals;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// The programs, and the plan for one executable with tokio in it.
+/// The programs, and the plan for one runtime in one executable.
 #[derive(Debug)]
 pub struct Hooked {
     /// The loaded programs. They see all processes; the hooks only this executable's.
@@ -23,25 +23,18 @@ pub struct Hooked {
 }
 
 impl Hooked {
-    /// Loads the programs and makes the plan; attaches nothing.
+    /// Loads the programs and makes the plan for tokio; attaches nothing.
     #[must_use]
     pub fn load(path: &Path, limits: &Limits) -> Self {
-        let data = std::fs::read(path).unwrap();
-        let elf = Elf {
-            data: &data,
-            id: ExecutableId::BuildId(b"hooked".to_vec()),
-            debug: None,
-        };
-        let plan = leak_agent::source::all()
-            .iter()
-            .find_map(|source| match source.inspect(&elf) {
-                Inspection::Plan(plan) if plan.runtime == tokio::RUNTIME => Some(plan),
-                _ => None,
-            })
-            .unwrap_or_else(|| panic!("no plan for {}", path.display()));
+        Self::load_for(path, tokio::RUNTIME, limits)
+    }
+
+    /// As [`Self::load`], for any runtime.
+    #[must_use]
+    pub fn load_for(path: &Path, runtime: Runtime, limits: &Limits) -> Self {
         Self {
             kernel: Kernel::load(limits, false).unwrap(),
-            plan,
+            plan: plan_of(path, runtime),
             path: path.to_owned(),
             attached: None,
         }
@@ -68,7 +61,7 @@ impl Hooked {
         reading
             .rows
             .iter()
-            .filter(|(key, _)| key.runtime == tokio::RUNTIME.wire)
+            .filter(|(key, _)| key.runtime == self.plan.runtime.wire)
             .fold(SiteTotals::default(), |sum, (_, row)| sum.merged(*row))
     }
 

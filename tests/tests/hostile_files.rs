@@ -1,6 +1,7 @@
 //! Files made to break a reader: the agent goes on to follow everybody else.
 
-use leak_agent_tests::compare::until_equal_since;
+use leak_agent_tests::compare::{until_equal_since, until_exact};
+use leak_agent_tests::golang::{Flavour, GoProbe};
 use leak_agent_tests::{Agent, Target, hostile, privilege, programs};
 use std::ffi::OsStr;
 
@@ -78,6 +79,30 @@ fn file_cut_while_it_is_read_does_not_end_the_agent() {
         });
         follow(&agent, &mut target);
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The same made of a Go program: cut, with lying headers and corrupted tables, and a C program that carries the mark of Go.
+#[test]
+fn hostile_go_files_do_not_keep_the_agent_from_others() {
+    if !privilege::privileged() {
+        return;
+    }
+    let probe = GoProbe {
+        version: "1.27.3",
+        flavour: Flavour::PieStripped,
+    };
+    let good = probe.path();
+    let folder = programs::scratch("hostile-go");
+    let mut files = hostile::files(&good, &folder);
+    files.extend(hostile::go_files(&good, &programs::threads(), &folder));
+    let _mapper = Target::start_with(&programs::mapper(), &files);
+    let mut target = Target::start(&good);
+    let parked = target.command("park 10");
+    let agent = Agent::start(&[] as &[&str]);
+    until_exact(&agent, target.pid(), "go", &parked);
+    let truth = target.command("churn 1000 2");
+    until_exact(&agent, target.pid(), "go", &truth);
     std::fs::remove_dir_all(folder).unwrap();
 }
 

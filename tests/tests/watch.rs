@@ -3,14 +3,14 @@
 
 use leak_agent::report::{CountedBy, Report, Runtime};
 use leak_agent_tests::breakpoints::breakpoints;
-use leak_agent_tests::compare::{check_identity, counts, describe, sum, until_exact};
-use leak_agent_tests::programs::{self, Profile, TokioProbe};
+use leak_agent_tests::compare::{counts, describe, sum, until_exact};
+use leak_agent_tests::programs::{Profile, TokioProbe};
 use leak_agent_tests::truth::Truth;
 use leak_agent_tests::wait::until;
+use leak_agent_tests::watched::{self, OFTEN};
 use leak_agent_tests::{Agent, Target, agent, privilege};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 fn probe(tokio: &'static str, stripped: bool) -> TokioProbe {
     TokioProbe {
@@ -20,67 +20,20 @@ fn probe(tokio: &'static str, stripped: bool) -> TokioProbe {
     }
 }
 
-/// A copy for one test alone: probes that another test has put into a file are in all processes of it.
+/// See [`watched::own_copy`].
 fn own(probe: &TokioProbe, test: &str) -> PathBuf {
-    let path = probe.path();
-    let copy = programs::scratch(&format!("watch-{test}")).join(path.file_name().expect("a file"));
-    programs::copy(&path, &copy);
-    copy
+    watched::own_copy(&probe.path(), test)
 }
 
-/// Live tasks that are in lists of the runtime, as the program counts them.
-fn listed(truth: &Truth) -> u64 {
-    let sites = truth.sites.iter().filter(|site| site.kind != "blocking");
-    sites.map(|site| site.live).sum()
-}
-
-/// Waits until the agent has read what the program says, in sum and for each function, and makes sure that it goes on to.
+/// See [`watched::until_watched`]; blocking tasks are in no list, so that no count is called exact.
 fn until_watched(agent: &Agent, pid: u32, truth: &Truth) -> Runtime {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs_f64();
-    let compare = || {
-        let found = agent.runtime(pid, "tokio")?;
-        let wrong = |what: &str| {
-            Err(format!(
-                "{what}; want {truth:?}, got {} {:?}",
-                describe(&found),
-                found.watch
-            ))
-        };
-        let Some(watch) = &found.watch else {
-            return wrong("it is not watched");
-        };
-        if watch.as_of.is_none_or(|as_of| as_of < now) {
-            return wrong("that was read before");
-        }
-        if !watch.agreed || found.live != listed(truth) {
-            return wrong("live tasks");
-        }
-        for site in truth.sites.iter().filter(|site| site.kind != "blocking") {
-            let mine = |found: &leak_agent::report::Site| found.name.contains(&site.name);
-            let uncertain = found.sites.iter().any(|site| mine(site) && site.ambiguous);
-            // Without symbols, and without any task alive, nothing bears the name.
-            let named = found.sites.iter().any(mine);
-            if named && !uncertain && sum(&found, mine).live != site.live {
-                return wrong(&site.name);
-            }
-        }
-        Ok(found)
-    };
-    until(&truth.phase, compare);
-    let _later = agent.next_report();
-    let found = compare().unwrap_or_else(|wrong| panic!("was equal for a moment only: {wrong}"));
-    check_identity(&found);
-    assert_eq!(found.counted_by, Some(CountedBy::Memory));
-    assert_eq!((found.spawned, found.finished, found.points), (0, 0, 0));
-    assert!(!found.exact && found.reason.is_some(), "{}", describe(&found)); // blocking tasks are in no list
+    let mut listed = truth.clone();
+    listed.sites.retain(|site| site.kind != "blocking");
+    listed.live = listed.sites.iter().map(|site| site.live).sum();
+    let found = watched::until_watched(agent, pid, "tokio", &listed);
+    assert!(!found.exact && found.reason.is_some(), "{}", describe(&found));
     found
 }
-
-/// As often as the machine can.
-const OFTEN: [&str; 4] = ["--watch-interval", "100ms", "--books-share", "50"];
 
 /// At each standstill, the counts from memory are the program's own, with no probe in it. With BPF the threads are counted as
 /// ever, without from `/proc`.

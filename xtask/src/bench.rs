@@ -7,7 +7,9 @@ use anyhow::Result;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these; none = all
-    #[arg(value_parser = ["task", "probe", "storm", "steady", "scan", "thread", "books", "watch"])]
+    #[arg(value_parser = [
+        "task", "probe", "goroutine", "web", "goroutines", "storm", "steady", "scan", "thread", "books", "watch",
+    ])]
     names: Vec<String>,
 }
 

@@ -36,6 +36,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
         &["python3", "python3-pip"],
     ),
     ("setpriv, for tests without privileges", &["util-linux"]),
+    ("a client that loads web servers, for measurements", &["wrk"]),
 ];
 
 /// The version of bpf-linker that fits this LLVM.

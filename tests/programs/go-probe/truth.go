@@ -44,6 +44,9 @@ const others = 1
 // Goroutines of callbacks from C: the runtime counts them, and nobody said `go`.
 var callbacks int64
 
+// What a command found out, as further fields of its answer.
+var measured string
+
 // Waits until the runtime agrees, and says it.
 func answer(phase string) {
 	for {
@@ -51,8 +54,9 @@ func answer(phase string) {
 		called := atomic.LoadInt64(&callbacks)
 		live := others + spawned - finished + called
 		if int64(runtime.NumGoroutine()) == live {
-			fmt.Printf("{\"pid\":%d,\"phase\":\"%s\",\"spawned\":%d,\"finished\":%d,\"live\":%d,\"callbacks\":%d,\"sites\":[%s]}\n",
-				os.Getpid(), phase, others+spawned, finished, live, called, text)
+			fmt.Printf("{\"pid\":%d,\"phase\":\"%s\",\"spawned\":%d,\"finished\":%d,\"live\":%d,\"callbacks\":%d,\"sites\":[%s]%s}\n",
+				os.Getpid(), phase, others+spawned, finished, live, called, text, measured)
+			measured = ""
 			return
 		}
 		time.Sleep(time.Millisecond)

@@ -58,9 +58,9 @@ pub(crate) fn run() {
 
 /// Wall clock and CPU time of this thread, seconds.
 #[derive(Clone, Copy)]
-struct Used {
-    wall: f64,
-    cpu: f64,
+pub(crate) struct Used {
+    pub(crate) wall: f64,
+    pub(crate) cpu: f64,
 }
 
 impl std::ops::Add for Used {
@@ -74,7 +74,8 @@ impl std::ops::Add for Used {
     }
 }
 
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Used) {
+/// What this work took.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Used) {
     let cpu = || {
         Duration::try_from(clock_gettime(ClockId::ThreadCPUTime))
             .unwrap()

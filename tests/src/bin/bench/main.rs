@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement that cannot be made fails with the reason
 
 mod books;
+mod goroutines;
 mod process;
 mod scan;
 mod service;
@@ -13,6 +14,7 @@ mod storm;
 mod task;
 mod thread;
 mod watch;
+mod web;
 
 /// A measurement.
 struct Bench {
@@ -31,6 +33,21 @@ const ALL: &[Bench] = &[
         name: "probe",
         what: "the same without the alternatives",
         run: task::probe,
+    },
+    Bench {
+        name: "goroutine",
+        what: "what a probe adds to a goroutine that begins and ends",
+        run: task::goroutine,
+    },
+    Bench {
+        name: "web",
+        what: "requests per second of Go's net/http with the agent and without",
+        run: web::run,
+    },
+    Bench {
+        name: "goroutines",
+        what: "the baseline of 100,000 goroutines, next to the program's own profiles",
+        run: goroutines::run,
     },
     Bench {
         name: "storm",

@@ -1,22 +1,21 @@
-//! What is added to a spawn and finish of a tokio task: by a probe that does nothing, by ours, by bpftrace, and by
-//! instrumentation that is built in.
+//! What is added to a spawn and finish of a tokio task, or to a goroutine from its `go` statement to its end: by a probe that
+//! does nothing, by ours, by bpftrace, and by instrumentation that is built in.
 
 use crate::process::{Program, cpu_ns};
 use crate::slices::Samples;
 use crate::verdict;
 use leak_agent::bpf::Hook;
+use leak_agent::source::{go, tokio};
+use leak_agent::types::Runtime;
+use leak_agent_tests::golang::{Flavour, GoProbe};
 use leak_agent_tests::hooked::{Hooked, limits};
 use leak_agent_tests::{probed, programs};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// How often the variants take turns, per scheduler.
 const ROUNDS: usize = 12;
-/// What a user would type who knows tokio: one function per spawn, one per finish. Both exist as symbols in an
-/// ordinary release build.
-const BPFTRACE: [&str; 2] = ["*OwnedTasks*bind_inner*", "*State*transition_to_terminal*"];
-
 const NAMES: [&str; 5] = [
     "no probes",
     "empty program",
@@ -30,30 +29,68 @@ const OURS: usize = 2;
 const TRACED: usize = 3;
 const CONSOLE: usize = 4;
 
+/// Whose tasks.
+struct Subject {
+    runtime: Runtime,
+    path: PathBuf,
+    /// Built with `console-subscriber`.
+    console: Option<PathBuf>,
+    /// What a user would type who knows the runtime: one function per spawn, one per finish. Both exist as symbols in an
+    /// ordinary build.
+    bpftrace: [&'static str; 2],
+    /// Arguments of the program's measurement, and what they stand for.
+    modes: [(u32, &'static str); 2],
+}
+
 /// All of them.
 pub(crate) fn run() {
-    compare(&[NONE, EMPTY, OURS, TRACED, CONSOLE]);
+    tokio_task(&[NONE, EMPTY, OURS, TRACED, CONSOLE]);
 }
 
 /// Ours and the empty program only: a minute, for who works on the probe.
 pub(crate) fn probe() {
-    compare(&[NONE, EMPTY, OURS]);
+    tokio_task(&[NONE, EMPTY, OURS]);
 }
 
-fn compare(variants: &[usize]) {
-    let path = programs::tokio_probe();
-    let mut empty = Hooked::load(&path, &limits(1 << 20, 0, Hook::Empty));
-    let mut ours = Hooked::load(&path, &limits(1 << 20, 0, Hook::Count));
+/// The same of a goroutine.
+pub(crate) fn goroutine() {
+    let newest = GoProbe {
+        version: "1.27.3",
+        flavour: Flavour::Default,
+    };
+    let subject = Subject {
+        runtime: go::RUNTIME,
+        path: newest.path(),
+        console: None,
+        bpftrace: ["\"runtime.newproc1\"", "\"runtime.gdestroy\""],
+        modes: [(1, "GOMAXPROCS=1"), (2, "GOMAXPROCS=2")],
+    };
+    compare(&subject, &[NONE, EMPTY, OURS, TRACED]);
+}
+
+fn tokio_task(variants: &[usize]) {
+    let subject = Subject {
+        runtime: tokio::RUNTIME,
+        path: programs::tokio_probe(),
+        console: variants.contains(&CONSOLE).then(programs::tokio_console),
+        bpftrace: ["*OwnedTasks*bind_inner*", "*State*transition_to_terminal*"],
+        modes: [(1, "current_thread"), (2, "multi_thread")],
+    };
+    compare(&subject, variants);
+}
+
+fn compare(subject: &Subject, variants: &[usize]) {
+    let path = &subject.path;
+    let load = |hook| Hooked::load_for(path, subject.runtime, &limits(1 << 20, 0, hook));
+    let (mut empty, mut ours) = (load(Hook::Empty), load(Hook::Count));
     let emulated = ours.plan.points.iter().filter(|point| point.emulated).count();
     println!(
         "   attach points on instructions that the kernel emulates: {emulated} of {}",
         ours.plan.points.len()
     );
-    for (mode, name) in [(1, "current_thread"), (2, "multi_thread")] {
-        let mut program = Program::start(&path);
-        let mut console = variants
-            .contains(&CONSOLE)
-            .then(|| Program::start(&programs::tokio_console()));
+    for (mode, name) in subject.modes {
+        let mut program = Program::start(path);
+        let mut console = subject.console.as_deref().map(Program::start);
         let [mut cpu, mut wall] = [(); 2].map(|()| NAMES.map(|_| Samples::default()));
         for _ in 0..ROUNDS {
             for &variant in variants {
@@ -67,11 +104,11 @@ fn compare(variants: &[usize]) {
                 match variant {
                     EMPTY => empty.attach(),
                     OURS => ours.attach(),
-                    TRACED => traced = Bpftrace::start(&path),
+                    TRACED => traced = Bpftrace::start(path, subject.bpftrace),
                     _ => {}
                 }
                 // What sits at the hooks is there, and nothing else is.
-                let altered = variant != CONSOLE && probed::altered_bytes(pid, &path) > 0;
+                let altered = variant != CONSOLE && probed::altered_bytes(pid, path) > 0;
                 let slice = slice(target, mode);
                 match variant {
                     EMPTY => empty.detach(),
@@ -168,8 +205,8 @@ struct Bpftrace {
 
 impl Bpftrace {
     /// Starts it and waits until it counts; `None` = not installed.
-    fn start(path: &Path) -> Option<Self> {
-        let probes = BPFTRACE.map(|symbol| format!("uprobe:{}:{symbol}", path.display()));
+    fn start(path: &Path, symbols: [&str; 2]) -> Option<Self> {
+        let probes = symbols.map(|symbol| format!("uprobe:{}:{symbol}", path.display()));
         let line = format!(
             "{} {{ @[probe] = count(); }} BEGIN {{ printf(\"ready\\n\"); }}",
             probes.join(",")

@@ -102,7 +102,7 @@ fn all(probe: GoProbe) -> Result<(), String> {
     for check in checks {
         attempt(check, probe)?;
     }
-    if probe.flavour == Flavour::Cgo {
+    if probe.flavour.with_c() {
         attempt(check::callbacks_from_c_are_exact, probe)?;
     }
     Ok(())
