@@ -45,9 +45,9 @@ pub(crate) fn run() {
                 };
                 let before = service.as_ref().map(counted);
                 let used = cpu_ns(program.pid());
-                let requests = load(&url, SLICE);
+                let (requests, per_second) = load(&url, SLICE);
                 let used = (cpu_ns(program.pid()) - used) as f64;
-                rate[variant].push(requests / f64::from(SLICE));
+                rate[variant].push(per_second);
                 cpu[variant].push(used / requests);
                 match (before, service.as_ref().map(counted)) {
                     (Some((before, points)), Some((after, _))) if variant == 1 => {
@@ -79,8 +79,8 @@ pub(crate) fn run() {
     }
 }
 
-/// Requests answered in so many seconds.
-fn load(url: &str, seconds: u32) -> f64 {
+/// Requests answered in so many seconds, in sum and per second.
+fn load(url: &str, seconds: u32) -> (f64, f64) {
     let output = Command::new("wrk")
         .args(["--threads", "1", "--connections", &CONNECTIONS.to_string()])
         .args(["--duration", &format!("{seconds}s"), url])
@@ -95,5 +95,10 @@ fn load(url: &str, seconds: u32) -> f64 {
         let (number, rest) = line.trim().split_once(' ')?;
         rest.starts_with("requests in").then(|| number.parse().ok())?
     });
-    requests.unwrap_or_else(|| panic!("no number of requests: {text}"))
+    let per_second = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Requests/sec:")?.trim().parse().ok());
+    requests
+        .zip(per_second)
+        .unwrap_or_else(|| panic!("no number of requests: {text}"))
 }
