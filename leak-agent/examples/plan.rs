@@ -93,7 +93,7 @@ fn points(inspection: &Inspection) {
                 PointSite::Constant(site) => format!("constant:{site:#x}"),
                 PointSite::Register(register) => format!("register:{register}"),
                 PointSite::Header { reg, derefs, field } => format!("header:{reg}:{derefs}:{field:#x}"),
-                PointSite::Pair { base, field } => format!("pair:{base}:{field:#x}"),
+                PointSite::Pair { base, field, .. } => format!("pair:{base}:{field:#x}"),
             };
             println!(
                 "{role} {site} {} {} {}",

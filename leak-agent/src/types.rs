@@ -29,7 +29,7 @@ impl BootTime {
 pub struct ExecId(pub u32);
 
 /// A virtual address as the ELF file states it (before the load bias).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Vaddr(pub u64);
 
 /// A byte offset in a file: what a uprobe is attached to.

@@ -6,24 +6,25 @@ use super::runtime::add;
 use super::snapshot::{Counts, SiteSnapshot};
 use crate::source::books::{Listing, SiteCount, SiteWaits};
 use crate::types::BootTime;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest of both.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     unprobed: Option<Unprobed>,
     listed: Option<Listed>,
 }
 
 /// Live tasks that no probe sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Unprobed {
     sites: BTreeMap<u64, u64>,
     at: BootTime,
 }
 
 /// What tasks wait for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Listed {
     sites: Vec<SiteWaits>,
     at: BootTime,

@@ -4,6 +4,7 @@
 //! `live = baseline + spawned − finished`.
 
 use super::books::Readings;
+use crate::source::books::Wait;
 use crate::source::{Evidence, SiteInfo};
 use crate::types::{BootTime, ProcessKey, Runtime};
 use std::collections::BTreeMap;
@@ -200,7 +201,7 @@ pub struct SiteSnapshot {
     /// are counted like the others of its runtime.
     pub as_of: Option<BootTime>,
     /// What its tasks waited for when they were last listed, and how many of them; the most frequent first.
-    pub waiting: Vec<(&'static str, u64)>,
+    pub waiting: Vec<Wait>,
     /// Of its tasks, as they were last listed: those that can never be woken, as the runtime itself found out; `None` = it does not
     /// tell.
     pub leaked: Option<u64>,

@@ -96,7 +96,7 @@ fn facts(armed_at: u64) -> PlanFacts {
         armed_at: BootTime(armed_at),
         probes: Probes::Attached(None),
         unlisted: 0,
-        holds: std::collections::BTreeMap::new(),
+        holds: BTreeMap::new(),
     }
 }
 

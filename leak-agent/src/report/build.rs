@@ -3,8 +3,8 @@
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
 use super::judged;
 use super::{
-    Activity, Agent, Books, Build, Call, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process, Readings,
-    Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Waiting, Watch,
+    Activity, Agent, Books, Build, Call, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process,
+    Readings, Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Waiting, Watch,
 };
 use crate::detect::{Judgement, RuntimeJudgement};
 use crate::engine::snapshot::{
@@ -275,9 +275,9 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement, boot_unix: Duration)
             .waiting
             .iter()
             .take(WAITING_MAX)
-            .map(|(reason, count)| Waiting {
-                reason: (*reason).to_owned(),
-                count: *count,
+            .map(|wait| Waiting {
+                reason: wait.reason.to_owned(),
+                count: wait.tasks,
             })
             .collect(),
         leaked: snapshot.leaked,

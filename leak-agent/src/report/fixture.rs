@@ -35,6 +35,7 @@ pub(crate) fn site(number: usize, name: &str, baseline: u64, spawned: u64, finis
         kind: "async",
         system: false,
         ambiguous: false,
+        created_by: None,
         note: None,
     };
     let counts = Counts {

@@ -301,14 +301,24 @@ pub struct SiteCount {
 }
 
 /// What the live tasks of one site wait for, in the runtime's own words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteWaits {
     /// The site's number.
     pub site: Vaddr,
     /// What some of them wait for, and how many of them; the most frequent first.
-    pub reasons: Vec<(&'static str, u64)>,
+    pub reasons: Vec<Wait>,
     /// How many of them can never be woken, as the runtime itself found out. 0 = none, or it was not asked to find out.
     pub leaked: u64,
+}
+
+/// Tasks of one site that wait for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// For what: a fixed word of the source.
+    #[serde(with = "label")]
+    pub reason: Label,
+    /// How many.
+    pub tasks: u64,
 }
 
 /// All tasks, as the books have them.

@@ -172,7 +172,7 @@ fn violating_code_is_found() {
             "discovery/mod.rs",
             "#[derive(serde::Serialize)] struct S;",
         ),
-        (Rule::Serialise, "source/books.rs", "use serde::Serialize;"),
+        (Rule::Serialise, "source/go/books.rs", "use serde::Serialize;"),
         (Rule::Serialise, "types.rs", "use serde_json::Value;"),
         (
             Rule::Serialise,

@@ -126,7 +126,8 @@ pub(crate) fn broken(file: &File) -> Vec<Breach> {
         }
         let inner = within(&["source", "stack", "bpf", "discovery", "detect"]);
         // What is on a tape: the engine's inputs, and what they hold.
-        let taped = within(&["types", "event", "engine"]) || file.module == ["source", "plan"];
+        let boundary = [["source", "plan"], ["source", "books"], ["source", "creation"]];
+        let taped = within(&["types", "event", "engine"]) || boundary.iter().any(|name| file.module == *name);
         let serde = named.starts_with(&["serde"]) && inner && !taped;
         let json = named.starts_with(&["serde_json"]) && (inner || taped);
         let tape = named.starts_with(&["rmp_serde"]) && top.is_some() && !within(&["tape"]);

@@ -41,7 +41,7 @@ impl Follower {
 
     /// The tasks of a process that is watched grow: its executable gets probes.
     pub(super) fn want_probes(&mut self, plan: PlanId, grew: &Grew) {
-        let name = self.engine.site_name(plan, grew.site);
+        let name = self.line.engine().site_name(plan, grew.site);
         let how = format!(
             "the tasks of {} grew from {} to {}, in each of the last windows of {} readings",
             name.unwrap_or_else(|| format!("site {:#x}", grew.site)),

@@ -24,6 +24,7 @@ pub(super) fn info(executable: &str) -> SiteInfo {
         kind: "callback",
         system: false,
         ambiguous: false,
+        created_by: None,
         note: Some(
             "calls from C on threads that Go did not make; counted from memory, as of the last reading"
                 .to_owned(),

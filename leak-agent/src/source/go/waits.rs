@@ -2,7 +2,7 @@
 
 use super::goroutine::{Goroutine, Status};
 use super::layout::Layout;
-use crate::source::books::SiteWaits;
+use crate::source::books::{SiteWaits, Wait};
 use crate::types::Vaddr;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -33,12 +33,14 @@ impl Waits {
 
     /// In the runtime's words.
     pub(super) fn told(&self, site: u64, layout: &Layout) -> SiteWaits {
-        let named = self
-            .reasons
-            .iter()
-            .filter_map(|(number, count)| Some((layout.word(*number)?, *count)));
-        let mut reasons: Vec<(&'static str, u64)> = named.collect();
-        reasons.sort_by_key(|(reason, count)| (Reverse(*count), *reason));
+        let named = self.reasons.iter().filter_map(|(number, tasks)| {
+            Some(Wait {
+                reason: layout.word(*number)?,
+                tasks: *tasks,
+            })
+        });
+        let mut reasons: Vec<Wait> = named.collect();
+        reasons.sort_by_key(|wait| (Reverse(wait.tasks), wait.reason));
         SiteWaits {
             site: Vaddr(site),
             reasons,
