@@ -31,6 +31,14 @@ pub fn sum(runtime: &Runtime, of: impl Fn(&Site) -> bool) -> Counts {
         })
 }
 
+/// Waits until this runtime of a process has probes: on a busy machine an agent that is ready may still be attaching.
+pub fn until_probed(agent: &Agent, pid: u32, runtime: &str) {
+    until("probes", || {
+        let found = agent.runtime(pid, runtime)?;
+        found.probes.as_ref().map(|_| ()).ok_or_else(|| describe(&found))
+    });
+}
+
 /// Waits until the report says `want` of this runtime of a process that stands still, and makes sure that it
 /// goes on to say so.
 pub fn until_equal(agent: &Agent, pid: u32, runtime: &str, want: Counts) -> Runtime {

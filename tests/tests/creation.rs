@@ -1,7 +1,7 @@
 //! Creation stacks: the report says who asks for the tasks of a site, by the calls that the program really made.
 
 use leak_agent::report::{Call, Runtime};
-use leak_agent_tests::compare::describe;
+use leak_agent_tests::compare::{describe, until_probed};
 use leak_agent_tests::golang::{Flavour, GoProbe};
 use leak_agent_tests::programs::{self, Profile, TokioProbe};
 use leak_agent_tests::wait::until;
@@ -27,6 +27,7 @@ fn creation(agent: &Agent, pid: u32, runtime: &str, live: u64, seen: impl Fn(&[C
 fn parked(path: &Path) -> Vec<Call> {
     let agent = Agent::on(&[path]);
     let mut target = Target::start(path);
+    until_probed(&agent, target.pid(), "tokio");
     target.command("park 7");
     creation(&agent, target.pid(), "tokio", 7, |calls| !calls.is_empty())
 }
@@ -122,6 +123,7 @@ fn tokio_task_of_a_task_is_told_its_parent() {
     let path = probe(Profile::Full, false).path();
     let agent = Agent::on(&[&path]);
     let mut target = Target::start(&path);
+    until_probed(&agent, target.pid(), "tokio");
     target.command("nested 20");
     let calls = until("the creation stack of the grandchild", || {
         let found = agent.runtime(target.pid(), "tokio")?;
@@ -147,6 +149,7 @@ fn tokio_task_after_the_attach_is_told_who_spawned_it() {
     let mut target = Target::start(&path);
     target.command("park 3");
     let agent = Agent::on(&[&path]);
+    until_probed(&agent, target.pid(), "tokio");
     target.command("park 4");
     let calls = creation(&agent, target.pid(), "tokio", 7, |calls| !calls.is_empty());
     assert!(functions(&calls)[0].contains("lab::Lab::"), "{calls:?}");
@@ -161,6 +164,7 @@ fn goroutine_is_told_who_started_it(version: &'static str, flavour: Flavour) {
     let path = GoProbe { version, flavour }.path();
     let agent = Agent::on(&[&path]);
     let mut target = Target::start(&path);
+    until_probed(&agent, target.pid(), "go");
     target.command("park 7");
     // The statement's function alone is known without a stack.
     let calls = creation(&agent, target.pid(), "go", 7, |calls| {
