@@ -305,7 +305,7 @@ impl Default for Growth {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            some_end: Duration::from_secs(45),
+            some_end: Duration::from_secs(40),
             none_ends: minutes(3),
             warming_up: minutes(10),
             stalled: minutes(20),

@@ -9,11 +9,20 @@ use super::verdict::Verdict;
 use crate::config::policy::Detect;
 
 /// Average life times that have grown by less than that may be a slow-down, not a leak.
-const SLOW_DOWN: f64 = 3.0;
+const SLOW_DOWN: f64 = 5.0;
 /// Share of a rise's spawns that must have ended for most tasks of the site to end.
 const MOST: f64 = 0.5;
 /// So many ends, at least, tell how tasks of a site end.
 const SOME: f64 = 10.0;
+/// Share of a rise's spawns that hang, from which on a dependency may be down.
+const MANY: f64 = 0.12;
+/// Tasks per second below which patience grows, with the square of what is missing.
+const FEW: f64 = 0.8;
+/// Share of a rise that its eight largest steps may make up: more is a staircase.
+const STAIRS: f64 = 0.72;
+/// A rise must look like a leak for this share of its time, so that no chance makes it one: more where some tasks end late.
+const HELD: f64 = 0.15;
+const HELD_LONGER: f64 = 0.2;
 /// A rise must get above what has been given back before by this factor.
 const HIGHER: f64 = 1.25;
 /// And last longer by this one.
@@ -34,6 +43,8 @@ pub enum Alternative {
     WarmUp,
     /// The same, but the process is not new: a batch.
     Batch,
+    /// Many of its tasks hang while others end: a dependency that is down for some of them.
+    PartialOutage,
     /// Its tasks used to end: a pile-up.
     PileUp,
 }
@@ -47,6 +58,7 @@ impl Alternative {
             Self::Load => "load",
             Self::WarmUp => "warm_up",
             Self::Batch => "batch",
+            Self::PartialOutage => "partial_outage",
             Self::PileUp => "pile_up",
         }
     }
@@ -59,6 +71,9 @@ impl Alternative {
             Self::Load => "more work or slower tasks would look the same for a while",
             Self::WarmUp => "a warm-up or a pool that fills would look the same for a while",
             Self::Batch => "a batch would look the same for a while",
+            Self::PartialOutage => {
+                "tasks that wait for something that is down would look the same for a while"
+            }
             Self::PileUp => "a pile-up that drains later would look the same for a while",
         }
     }
@@ -78,6 +93,10 @@ pub(super) struct Context<'a> {
     pub(super) trust: f64,
     /// Spawns and ends are counted.
     pub(super) counts_events: bool,
+    /// For how long it has looked like a leak, whatever the patience, less the time since in which it has not: seconds.
+    pub(super) looked: f64,
+    /// Since it was last looked at: seconds.
+    pub(super) passed: f64,
 }
 
 /// What it came to.
@@ -88,6 +107,8 @@ pub(super) struct Decision {
     pub(super) alternative: Alternative,
     /// Seconds for which growth must last to be a leak.
     pub(super) patience: f64,
+    /// See [`Context::looked`].
+    pub(super) looked: f64,
 }
 
 /// Decides on a site whose count grows, or not.
@@ -102,28 +123,39 @@ pub(super) fn decide(
         return Decision {
             verdict: Verdict::Healthy,
             confidence: 1.0,
+            looked: (context.looked - context.passed).max(0.0),
             ..Decision::default()
         };
     }
     let alternative = alternative(growth, context, policy);
+    let times = &policy.patience;
     let patience = match alternative {
-        Alternative::SomeEnd => policy.patience.some_end,
-        Alternative::Batch => policy.patience.none_ends,
-        Alternative::WarmUp | Alternative::Load => policy.patience.warming_up,
-        Alternative::PileUp => policy.patience.stalled,
+        // Few tasks at a low rate tell as little as a short time.
+        Alternative::SomeEnd => times
+            .some_end
+            .mul_f64((FEW / growth.per_second()).powi(2).clamp(1.0, 1e6))
+            .min(times.warming_up),
+        Alternative::Batch | Alternative::PartialOutage if !is_new(growth, context, policy) => {
+            times.none_ends
+        }
+        Alternative::PartialOutage | Alternative::Batch | Alternative::WarmUp | Alternative::Load => {
+            times.warming_up
+        }
+        Alternative::PileUp => times.stalled,
     };
     let before = LONGER * context.past.longest as f64 / 1e9;
     let patience = patience.as_secs_f64().max(before);
     let now = growth.level + growth.surplus;
     let beyond = now > HIGHER * context.past.highest as f64;
-    let steady = growth.opinion.verdict == Verdict::Leak;
-    let cohort = match never_ends.opinion.verdict {
-        // Where most end, totals cannot tell which do not.
-        Verdict::Undecided => {
-            alternative == Alternative::SomeEnd || alternative == Alternative::Load || !context.counts_events
-        }
-        verdict => verdict == Verdict::Leak,
-    };
+    // A short window that climbs from quarter to quarter is no staircase.
+    let slope = growth.shortest || context.past.in_steps() <= STAIRS;
+    let steady = growth.opinion.verdict == Verdict::Leak && slope;
+    // Where most end, totals cannot tell which do not; where no events are counted, nothing can.
+    let most_end = matches!(
+        alternative,
+        Alternative::SomeEnd | Alternative::Load | Alternative::PartialOutage
+    );
+    let cohort = most_end || !context.counts_events || never_ends.opinion.verdict == Verdict::Leak;
     let waited = (growth.lasted / patience).min(1.0);
     // A rule that holds says that teams would want to know; it is no evidence of its own.
     let wanted = if rules.hold.is_empty() { 0.0 } else { 0.05 };
@@ -142,11 +174,20 @@ pub(super) fn decide(
         confidence = confidence.min(SURE - 0.06);
     }
     confidence = (confidence + wanted).min(0.99) * context.trust;
+    let looks = steady && cohort && beyond;
+    let passed = if looks { context.passed } else { -context.passed };
+    let looked = (context.looked + passed).clamp(0.0, growth.lasted);
+    let hold = if alternative == Alternative::SomeEnd {
+        HELD_LONGER
+    } else {
+        HELD
+    };
+    let held = growth.shortest || looked >= hold * growth.lasted;
     let told = growth.lasted >= policy.patience.suspect.as_secs_f64();
     let explained = growth.opinion.verdict == Verdict::Healthy;
     let verdict = if explained || !beyond || !told {
         Verdict::Healthy
-    } else if steady && cohort && waited >= 1.0 && confidence >= SURE {
+    } else if looks && held && waited >= 1.0 && confidence >= SURE {
         Verdict::Leak
     } else if confidence >= LIKELY {
         Verdict::Suspect
@@ -158,13 +199,13 @@ pub(super) fn decide(
         confidence,
         alternative,
         patience,
+        looked,
     }
 }
 
 /// What else the growth could be.
 fn alternative(growth: &GrowthEvidence, context: &Context<'_>, policy: &Detect) -> Alternative {
-    let new = growth.began - context.watched_since < policy.warm_up.as_secs_f64();
-    let without_ends = if new {
+    let without_ends = if is_new(growth, context, policy) {
         Alternative::WarmUp
     } else {
         Alternative::Batch
@@ -176,6 +217,8 @@ fn alternative(growth: &GrowthEvidence, context: &Context<'_>, policy: &Detect) 
     if ended >= MOST && growth.finished >= SOME {
         return if growth.longer < SLOW_DOWN || growth.explained > 0.2 {
             Alternative::Load
+        } else if ended < 1.0 - MANY {
+            Alternative::PartialOutage
         } else {
             Alternative::SomeEnd
         };
@@ -187,4 +230,9 @@ fn alternative(growth: &GrowthEvidence, context: &Context<'_>, policy: &Detect) 
     } else {
         without_ends
     }
+}
+
+/// Whether the growth began when the process was new to us.
+fn is_new(growth: &GrowthEvidence, context: &Context<'_>, policy: &Detect) -> bool {
+    growth.began - context.watched_since < policy.warm_up.as_secs_f64()
 }

@@ -31,6 +31,8 @@ const SUSPICION: u32 = 4;
 pub(super) struct Claim {
     pub(super) decision: Decision,
     pub(super) live: u64,
+    /// How often its floor was higher than ever since its last fall.
+    pub(super) records: u32,
     pub(super) evidence: Evidence,
 }
 
@@ -39,8 +41,9 @@ pub(super) struct Claim {
 struct Kept {
     finding: Finding,
     detect: Arc<Detect>,
-    /// When it last grew.
+    /// When it last grew, and the records then.
     grown: BootTime,
+    records: u32,
     /// Live tasks when it began.
     level: u64,
 }
@@ -140,6 +143,7 @@ impl Findings {
         let mut kept = Kept {
             detect: Arc::clone(look.detect),
             grown: now.boot,
+            records: claim.records,
             level: 0,
             finding: Finding {
                 key: key.clone(),
@@ -307,6 +311,7 @@ impl Kept {
         let exe = look.process.exe.as_deref();
         let runtime = look.runtime.runtime.label;
         let verdict = claim.decision.verdict;
+        let records = claim.records;
         let finding = &mut self.finding;
         // Names come later than counts.
         finding.site.clone_from(&site.info.name);
@@ -334,15 +339,19 @@ impl Kept {
             let growth = &claim.evidence.growth;
             finding.confidence = claim.decision.confidence;
             finding.per_minute = 60.0 * growth.surplus / growth.lasted.max(1.0);
-            finding.started = Some(moment(growth.began, now));
-            self.level = whole(growth.level);
+            // Of a leak the beginning is known; later rises of it are the same leak.
+            if change.is_some() || finding.verdict != Verdict::Leak {
+                finding.started = Some(moment(growth.began, now));
+                self.level = whole(growth.level);
+            }
             finding.evidence = claim.evidence;
         } else if finding.is_open() {
-            if claim.evidence.growth.grows() {
+            if claim.evidence.growth.grows() || claim.records > self.records {
                 self.grown = now.boot;
             }
             finding.evidence.rules = claim.evidence.rules;
         }
+        self.records = records;
         if finding.is_open() {
             let surplus = claim.live.saturating_sub(self.level);
             let given_back = verdict < Verdict::Suspect && surplus < finding.surplus.div_ceil(2);

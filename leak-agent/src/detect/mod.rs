@@ -370,6 +370,8 @@ impl Look<'_> {
             let tracked = Tracked {
                 site: new,
                 found: false,
+                looked: 0.0,
+                judged: self.at,
                 seen: tick,
             };
             runtime.sites.insert(site.info.id.as_str().into(), tracked);
@@ -383,16 +385,18 @@ impl Look<'_> {
         {
             Taken::Nothing => Seen::Still,
             Taken::Backwards => Seen::Backwards,
-            Taken::Bucket => Seen::Claims(Box::new(self.judge(&tracked.site, site))),
+            Taken::Bucket => Seen::Claims(Box::new(self.judge(tracked, site))),
         }
     }
 
     /// All detectors on one site.
-    fn judge(&self, site: &Site, snapshot: &SiteSnapshot) -> Claim {
+    fn judge(&self, tracked: &mut Tracked, snapshot: &SiteSnapshot) -> Claim {
+        let site = &tracked.site;
         let detect: &Detect = self.detect;
         let counts_events = self.runtime.counted_by.is_some_and(process::counts_events);
         let mut recent = points(site, 0);
         let trace = site.trace();
+        let low_at = site.past().map_or(0.0, |past| past.low_at as f64 / 1e9);
         let mut growth: Option<GrowthEvidence> = None;
         for resolution in 0..WIDTHS.len() {
             let window = if resolution == 0 {
@@ -400,7 +404,8 @@ impl Look<'_> {
             } else {
                 points(site, resolution)
             };
-            let judged = growth::judge(&window, &trace, counts_events, &detect.growth);
+            let mut judged = growth::judge(&window, &trace, low_at, counts_events, &detect.growth);
+            judged.shortest = resolution == 0;
             if resolution == 0 {
                 recent = window;
             }
@@ -426,14 +431,18 @@ impl Look<'_> {
                     finished: snapshot.counts.finished as f64,
                     trust,
                     counts_events,
+                    looked: tracked.looked,
+                    passed: self.at.saturating_sub(tracked.judged) as f64 / 1e9,
                 };
                 combine::decide(&growth, &never_ends, &rules, &context, detect)
             }
             None => Decision::default(),
         };
+        (tracked.looked, tracked.judged) = (decision.looked, self.at);
         Claim {
             decision,
             live: snapshot.counts.live(),
+            records: tracked.site.past().map_or(0, |past| past.records),
             evidence: Evidence {
                 growth,
                 never_ends,

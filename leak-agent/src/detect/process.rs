@@ -41,6 +41,10 @@ pub(super) struct Runtime {
 #[derive(Debug)]
 pub(super) struct Tracked {
     pub(super) site: Site,
+    /// For how long it has looked like a leak: seconds.
+    pub(super) looked: f64,
+    /// When it was last judged: nanoseconds since the boot.
+    pub(super) judged: u64,
     /// There is a finding, perhaps a resolved one.
     pub(super) found: bool,
     /// Number of the tick in which it was last seen.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Buckets that are kept per resolution.
+/// Buckets that are kept, of each resolution.
 pub(super) const CAPACITY: usize = 32;
 
 /// What a count did during a while.

@@ -22,7 +22,9 @@ pub(super) fn sentence(of: &Finding, now: f64) -> String {
         return format!("{tasks} tasks of {site} had been added {since}, at {rate}: {why}");
     }
     let why = match of.evidence.alternative {
-        Alternative::SomeEnd | Alternative::Load => "while the spawn rate is steady and its other tasks end",
+        Alternative::SomeEnd | Alternative::Load | Alternative::PartialOutage => {
+            "while the spawn rate is steady and its other tasks end"
+        }
         Alternative::PileUp => "and its tasks, which used to end, do not end any more",
         Alternative::WarmUp | Alternative::Batch if of.evidence.growth.spawned > 0.0 => {
             "and hardly any task of it has ended"

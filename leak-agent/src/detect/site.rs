@@ -6,7 +6,14 @@ use super::trace::{Point, Trace};
 use crate::engine::snapshot::Counts;
 
 /// Widths of the buckets of each resolution, nanoseconds at time scale 1.
-pub(super) const WIDTHS: [u64; 4] = [4_000_000_000, 30_000_000_000, 300_000_000_000, 3_600_000_000_000];
+pub(super) const WIDTHS: [u64; 6] = [
+    4_000_000_000,
+    15_000_000_000,
+    60_000_000_000,
+    300_000_000_000,
+    1_800_000_000_000,
+    7_200_000_000_000,
+];
 
 /// A site.
 #[derive(Clone, Debug)]
@@ -51,7 +58,6 @@ impl Site {
     /// A site that has had at most `few` tasks since `since`, and now has these.
     pub(super) fn risen(since: u64, at: u64, counts: Counts, few: u64, scale: f64) -> Self {
         let mut moved = Moved::new(since, at.saturating_sub(1), few, scale);
-        moved.past.take(at, counts.live(), 1);
         for ring in &mut moved.rings {
             ring.take(Reading {
                 at,
@@ -85,7 +91,6 @@ impl Site {
                 .moved
                 .insert(Box::new(Moved::new(self.since, from, live_before, scale))),
         };
-        moved.past.take(at, live, least);
         let reading = Reading {
             at,
             live,
@@ -95,6 +100,9 @@ impl Site {
         let mut completed = false;
         for (number, ring) in moved.rings.iter_mut().enumerate() {
             completed |= ring.take(reading) && number == 0;
+        }
+        if completed && let Some((end, bucket)) = moved.rings[0].buckets().next_back() {
+            moved.past.take(end, bucket.least.into(), least);
         }
         if completed { Taken::Bucket } else { Taken::Nothing }
     }
@@ -145,11 +153,11 @@ impl Site {
 impl Moved {
     fn new(since: u64, from: u64, live: u64, scale: f64) -> Self {
         let mut past = Past::new(since, live);
-        past.take(from, live, 1);
+        past.low_at = from;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "positive, and less than an hour of nanoseconds"
+            reason = "positive, and some hours of nanoseconds"
         )]
         let width = |width: u64| (width as f64 / scale) as u64;
         let rings = WIDTHS.map(|of| {
@@ -222,9 +230,9 @@ mod tests {
         }
         let points = site.trace().points;
         assert!(points.is_sorted_by(|a, b| a.at < b.at));
-        assert!(points.len() < 4 * super::super::ring::CAPACITY);
+        assert!(points.len() < 6 * super::super::ring::CAPACITY);
         let spawned: f64 = points.iter().map(|point| point.spawned).sum();
         assert!(spawned > 35_000.0 && spawned <= 40_000.0, "{spawned}");
-        assert!(points[0].width > 3_000.0 && points[points.len() - 1].width < 5.0);
+        assert!(points[0].width > 1_000.0 && points[points.len() - 1].width < 5.0);
     }
 }

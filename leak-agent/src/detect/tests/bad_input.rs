@@ -1,0 +1,1 @@
+//! Clocks that jump, counters that run backwards, sites and processes that vanish.
