@@ -18,11 +18,14 @@ const SOME: f64 = 10.0;
 const MANY: f64 = 0.12;
 /// Tasks per second below which patience grows, with the square of what is missing.
 const FEW: f64 = 0.8;
+/// Below that a few tasks that live long by chance make a rise of many minutes: patience may be so many times as long.
+const SLOW: f64 = 0.025;
+const SLOW_TIMES: u32 = 6;
 /// Share of a rise that its eight largest steps may make up: more is a staircase.
 const STAIRS: f64 = 0.72;
 /// A rise must look like a leak for this share of its time, so that no chance makes it one: more where some tasks end late.
 const HELD: f64 = 0.15;
-const HELD_LONGER: f64 = 0.2;
+const HELD_LONGER: f64 = 0.3;
 /// A rise must get above what has been given back before by this factor.
 const HIGHER: f64 = 1.25;
 /// And last longer by this one.
@@ -134,7 +137,11 @@ pub(super) fn decide(
         Alternative::SomeEnd => times
             .some_end
             .mul_f64((FEW / growth.per_second()).powi(2).clamp(1.0, 1e6))
-            .min(times.warming_up),
+            .min(if growth.per_second() < SLOW {
+                times.warming_up * SLOW_TIMES
+            } else {
+                times.warming_up
+            }),
         Alternative::Batch | Alternative::PartialOutage if !is_new(growth, context, policy) => {
             times.none_ends
         }
@@ -235,4 +242,230 @@ fn alternative(growth: &GrowthEvidence, context: &Context<'_>, policy: &Detect) 
 /// Whether the growth began when the process was new to us.
 fn is_new(growth: &GrowthEvidence, context: &Context<'_>, policy: &Detect) -> bool {
     growth.began - context.watched_since < policy.warm_up.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::verdict::Opinion;
+
+    /// A rise of one task per second among twenty, beginning after the warm-up, that lasted for so long.
+    fn growth(lasted: f64) -> GrowthEvidence {
+        GrowthEvidence {
+            opinion: Opinion::of(Verdict::Leak),
+            shortest: true,
+            lasted,
+            began: 2_000.0,
+            level: 1.0,
+            surplus: lasted,
+            longer: 20.0,
+            spawned: 20.0 * lasted,
+            finished: 19.0 * lasted,
+            ..GrowthEvidence::default()
+        }
+    }
+
+    fn never_ends(verdict: Verdict) -> NeverEndsEvidence {
+        NeverEndsEvidence {
+            opinion: Opinion::of(verdict),
+            ..NeverEndsEvidence::default()
+        }
+    }
+
+    struct Case {
+        growth: GrowthEvidence,
+        never_ends: Verdict,
+        hold: Vec<&'static str>,
+        past: Past,
+        trust: f64,
+        counts_events: bool,
+        watched_since: f64,
+        /// Before the rise.
+        spawned: f64,
+        finished: f64,
+        looked: f64,
+    }
+
+    impl Case {
+        fn new(lasted: f64) -> Self {
+            Self {
+                growth: growth(lasted),
+                never_ends: Verdict::Undecided,
+                hold: Vec::new(),
+                past: Past::new(0, 0),
+                trust: 1.0,
+                counts_events: true,
+                watched_since: 1_000.0,
+                spawned: 1_000.0,
+                finished: 1_000.0,
+                looked: 0.0,
+            }
+        }
+
+        /// One of which nothing ends, and nothing has before.
+        fn pure(lasted: f64) -> Self {
+            let mut case = Self::new(lasted);
+            (case.growth.spawned, case.growth.finished) = (lasted, 0.0);
+            (case.spawned, case.finished) = (0.0, 0.0);
+            case.never_ends = Verdict::Leak;
+            case
+        }
+
+        fn decide(&self) -> Decision {
+            let rules = RulesEvidence {
+                hold: self.hold.clone(),
+                ..RulesEvidence::default()
+            };
+            let context = Context {
+                watched_since: self.watched_since,
+                past: &self.past,
+                spawned: self.spawned + self.growth.spawned,
+                finished: self.finished + self.growth.finished,
+                trust: self.trust,
+                counts_events: self.counts_events,
+                looked: self.looked,
+                passed: 4.0,
+            };
+            decide(
+                &self.growth,
+                &never_ends(self.never_ends),
+                &rules,
+                &context,
+                &Detect::default(),
+            )
+        }
+
+        fn verdict(&self) -> Verdict {
+            self.decide().verdict
+        }
+    }
+
+    /// What else growth could be decides for how long it must last, and it is a leak from then on.
+    #[test]
+    fn patience_depends_on_the_alternative() {
+        let some_end = Case::new;
+        let batch = Case::pure;
+        let warm_up = |lasted| Case {
+            watched_since: 1_900.0,
+            ..Case::pure(lasted)
+        };
+        let pile_up = |lasted| Case {
+            spawned: 1_000.0,
+            finished: 1_000.0,
+            ..Case::pure(lasted)
+        };
+        let load = |lasted| {
+            let mut case = Case::new(lasted);
+            case.growth.longer = 3.0;
+            case
+        };
+        let outage = |lasted| {
+            let mut case = Case::new(lasted);
+            case.growth.finished = 15.0 * lasted;
+            case
+        };
+        type Make<'a> = &'a dyn Fn(f64) -> Case;
+        let cases: [(Make<'_>, Alternative, f64); 6] = [
+            (&some_end, Alternative::SomeEnd, 40.0),
+            (&batch, Alternative::Batch, 180.0),
+            (&warm_up, Alternative::WarmUp, 600.0),
+            (&pile_up, Alternative::PileUp, 1_200.0),
+            (&load, Alternative::Load, 600.0),
+            (&outage, Alternative::PartialOutage, 180.0),
+        ];
+        for (make, alternative, patience) in cases {
+            let decision = make(patience).decide();
+            assert_eq!((decision.alternative, decision.patience), (alternative, patience));
+            assert_eq!(decision.verdict, Verdict::Leak, "{alternative:?}");
+            assert!(decision.confidence >= SURE, "{decision:?}");
+            let early = make(patience - 5.0).decide();
+            assert_eq!(early.verdict, Verdict::Suspect, "{alternative:?}");
+            assert!(early.confidence < SURE, "{early:?}");
+            assert_eq!(make(20.0).verdict(), Verdict::Healthy, "{alternative:?}");
+        }
+    }
+
+    /// Slow growth of a busy site takes longer, for a few tasks tell as little as a short time.
+    #[test]
+    fn slow_growth_needs_more_patience() {
+        let mut case = Case::new(160.0);
+        case.growth.surplus = 64.0;
+        assert_eq!((case.decide().patience, case.verdict()), (160.0, Verdict::Leak));
+        case.growth.surplus = 16.0;
+        assert_eq!(
+            (case.decide().patience, case.verdict()),
+            (600.0, Verdict::Suspect)
+        );
+    }
+
+    /// No detector can be left out: without steady growth, without the proof that none ends, and without counts that are
+    /// true, there is no leak.
+    #[test]
+    fn every_detector_is_needed() {
+        assert_eq!(Case::pure(200.0).verdict(), Verdict::Leak);
+        let mut unsteady = Case::pure(200.0);
+        unsteady.growth.opinion.verdict = Verdict::Suspect;
+        assert_eq!(unsteady.verdict(), Verdict::Suspect);
+        let mut explained = Case::pure(200.0);
+        explained.growth.opinion.verdict = Verdict::Healthy;
+        assert_eq!(explained.verdict(), Verdict::Healthy);
+        for verdict in [Verdict::Undecided, Verdict::Suspect, Verdict::Healthy] {
+            let mut case = Case::pure(200.0);
+            case.never_ends = verdict;
+            assert_eq!(case.verdict(), Verdict::Suspect, "{verdict:?}");
+        }
+        let mut doubtful = Case::pure(200.0);
+        doubtful.trust = 0.7;
+        assert_eq!(doubtful.verdict(), Verdict::Suspect);
+        let mut uncounted = Case::pure(700.0);
+        uncounted.counts_events = false;
+        uncounted.never_ends = Verdict::Undecided;
+        assert_eq!(uncounted.verdict(), Verdict::Leak);
+    }
+
+    /// A rule that holds makes the verdict surer, and alone makes none.
+    #[test]
+    fn rules_alone_make_no_verdict() {
+        let plain = Case::new(60.0).decide();
+        let mut case = Case::new(60.0);
+        case.hold = vec!["red_growth"];
+        assert!(case.decide().confidence > plain.confidence);
+        case.growth = GrowthEvidence::default();
+        assert_eq!(case.verdict(), Verdict::Healthy);
+    }
+
+    /// What the site has given back before is waited for twice as long, and must be exceeded.
+    #[test]
+    fn past_rises_set_the_measure() {
+        let mut case = Case::new(60.0);
+        let mut past = Past::new(0, 0);
+        for second in 0..=100_u64 {
+            past.take(second * 1_000_000_000, second, 12);
+        }
+        past.take(101_000_000_000, 0, 12);
+        case.past = past;
+        let decision = case.decide();
+        assert!(decision.patience > 150.0, "{decision:?}");
+        assert_eq!(decision.verdict, Verdict::Healthy);
+        case.growth = growth(210.0);
+        assert_eq!(case.verdict(), Verdict::Leak);
+    }
+
+    /// Over longer windows a staircase of few steps is no slope, and what looked like a leak only just now is no leak yet.
+    #[test]
+    fn staircase_and_chance_are_no_leak() {
+        let mut case = Case::pure(700.0);
+        case.growth.shortest = false;
+        assert_eq!(case.verdict(), Verdict::Suspect);
+        case.looked = 200.0;
+        for second in 0..100 {
+            case.past.take(second, second, 12);
+        }
+        assert_eq!(case.verdict(), Verdict::Leak);
+        case.past = Past::new(0, 0);
+        for second in 0..100 {
+            case.past.take(second, 100 * (second / 20), 12);
+        }
+        assert_eq!(case.verdict(), Verdict::Suspect);
+    }
 }

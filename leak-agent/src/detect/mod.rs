@@ -51,6 +51,11 @@ use trace::Point;
 const SHORT: Duration = Duration::from_secs(30);
 /// Counts that were wrong make everything undecided for this long.
 const DOUBT: Duration = Duration::from_secs(120);
+/// So many sites that have not moved are known for each one whose past is kept: they take a twentieth of the memory.
+const STILL: usize = 10;
+/// Sites that were small, or not there, for so many ticks are let go; so often, in ticks, they are looked for.
+const SMALL: u64 = 3_600;
+const SWEEP: u64 = 60;
 /// Processes whose limits are kept.
 const APPROACHES: usize = 1_000;
 
@@ -62,8 +67,9 @@ pub struct Detectors {
     findings: Findings,
     /// Number of the tick.
     tick: u64,
-    /// Sites whose past is kept.
+    /// Sites whose past is kept, and those that have not moved so far.
     sites: usize,
+    still: usize,
     lost_counts: u64,
     counters: BTreeMap<&'static str, u64>,
 }
@@ -89,6 +95,7 @@ impl Detectors {
             findings,
             tick: 0,
             sites: 0,
+            still: 0,
             lost_counts: 0,
             counters: BTreeMap::new(),
         }
@@ -204,7 +211,9 @@ impl Detectors {
         };
         if runtime.counted_by != snapshot.counted_by {
             // Spawns and ends begin to be counted, or are no more: what was before cannot be compared.
-            self.sites -= runtime.sites.len();
+            let (sites, still) = runtime.sizes();
+            self.sites -= sites;
+            self.still -= still;
             let since = runtime.since;
             *runtime = Runtime::new(snapshot, at);
             runtime.since = since;
@@ -225,10 +234,20 @@ impl Detectors {
         if runtime.counts != snapshot.counts || lost {
             runtime.counts = snapshot.counts;
             for site in snapshot.sites.iter().filter(|site| !site.info.system) {
-                let room = self.sites < self.policy.defaults().max_sites;
-                match look.site(runtime, site, self.tick, room) {
+                let most = self.policy.defaults().max_sites;
+                let before = runtime.sites.get(site.info.id.as_str()).map(Tracked::has_moved);
+                let room = match before {
+                    None => self.still < most.saturating_mul(STILL) && self.sites < most,
+                    Some(_) => self.sites < most,
+                };
+                let seen = look.site(runtime, site, self.tick, room);
+                let after = runtime.sites.get(site.info.id.as_str()).map(Tracked::has_moved);
+                self.sites =
+                    self.sites + usize::from(after == Some(true)) - usize::from(before == Some(true));
+                self.still =
+                    self.still + usize::from(after == Some(false)) - usize::from(before == Some(false));
+                match seen {
                     Seen::Small | Seen::Still => {}
-                    Seen::Began => self.sites += 1,
                     Seen::NoRoom => *self.counters.entry("detect_sites_over_limit").or_default() += 1,
                     Seen::Backwards => {
                         *self.counters.entry("detect_counters_backwards").or_default() += 1;
@@ -270,13 +289,33 @@ impl Detectors {
             .collect();
         for key in gone {
             if let Some(process) = self.processes.remove(&key) {
-                self.sites -= process
-                    .runtimes
-                    .iter()
-                    .map(|runtime| runtime.sites.len())
-                    .sum::<usize>();
+                for runtime in &process.runtimes {
+                    let (sites, still) = runtime.sizes();
+                    self.sites -= sites;
+                    self.still -= still;
+                }
             }
             self.findings.process_ended(key, now);
+        }
+        if tick.is_multiple_of(SWEEP) {
+            for runtime in self
+                .processes
+                .values_mut()
+                .flat_map(|process| &mut process.runtimes)
+            {
+                runtime.sites.retain(|_, tracked| {
+                    let keep = tracked.found || tick - tracked.large < SMALL;
+                    if !keep {
+                        let of = if tracked.has_moved() {
+                            &mut self.sites
+                        } else {
+                            &mut self.still
+                        };
+                        *of -= 1;
+                    }
+                    keep
+                });
+            }
         }
         let mut approaches = 0;
         for process in self.processes.values_mut() {
@@ -297,6 +336,11 @@ impl Detectors {
                 entries: self.sites,
                 capacity: self.policy.defaults().max_sites,
             },
+            Table {
+                name: "detect_still_sites",
+                entries: self.still,
+                capacity: self.policy.defaults().max_sites.saturating_mul(STILL),
+            },
             self.findings.table(),
         ];
         judgement.counters = self.counters.clone();
@@ -312,8 +356,6 @@ enum Seen {
     Small,
     /// Nothing to judge now.
     Still,
-    /// Its past is kept from now on.
-    Began,
     /// There is no room for its past.
     NoRoom,
     /// A clock or a counter ran backwards.
@@ -372,18 +414,21 @@ impl Look<'_> {
                 found: false,
                 looked: 0.0,
                 judged: self.at,
-                seen: tick,
+                large: tick,
             };
             runtime.sites.insert(site.info.id.as_str().into(), tracked);
-            return Seen::Began;
+            return Seen::Still;
         };
-        tracked.seen = tick;
+        if site.counts.live() >= self.detect.least_tasks {
+            tracked.large = tick;
+        }
         let least = self.detect.growth.least_surplus;
         match tracked
             .site
-            .take(self.at, site.counts, least, self.detect.time_scale)
+            .take(self.at, site.counts, least, self.detect.time_scale, room)
         {
             Taken::Nothing => Seen::Still,
+            Taken::NoRoom => Seen::NoRoom,
             Taken::Backwards => Seen::Backwards,
             Taken::Bucket => Seen::Claims(Box::new(self.judge(tracked, site))),
         }

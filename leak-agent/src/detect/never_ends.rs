@@ -67,3 +67,58 @@ pub(super) fn judge(growth: &GrowthEvidence, trace: &Trace, counts_events: bool)
         alive: alive.clamp(0.0, cohort),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::trace::tests::points;
+
+    /// A rise of `seconds` in each of which so many tasks are spawned and ended.
+    fn judged(seconds: u32, spawned: f64, finished: f64) -> NeverEndsEvidence {
+        let mut rise = points((1..=seconds).map(|second| f64::from(second) * (spawned - finished)));
+        for point in &mut rise {
+            (point.spawned, point.finished) = (spawned, finished);
+        }
+        let growth = GrowthEvidence {
+            lasted: f64::from(seconds),
+            ..GrowthEvidence::default()
+        };
+        judge(&growth, &Trace { points: rise }, true)
+    }
+
+    /// If nothing ends, all tasks of the first half live.
+    #[test]
+    fn tasks_of_which_none_ends_never_end() {
+        let evidence = judged(40, 3.0, 0.0);
+        assert_eq!(evidence.opinion.verdict, Verdict::Leak);
+        assert_eq!(
+            (evidence.age, evidence.cohort, evidence.alive),
+            (20.0, 60.0, 60.0)
+        );
+        assert_eq!(judged(40, 3.0, 0.3).opinion.verdict, Verdict::Leak);
+    }
+
+    /// If a good part ends, it may be that of the first half: no proof. If most end, nothing is known of them.
+    #[test]
+    fn tasks_that_end_leave_less_to_prove() {
+        let some = judged(40, 3.0, 1.0);
+        assert_eq!((some.opinion.verdict, some.alive), (Verdict::Suspect, 20.0));
+        let most = judged(40, 30.0, 27.0);
+        assert_eq!((most.opinion.verdict, most.alive), (Verdict::Undecided, 0.0));
+        assert!(most.opinion.reason.unwrap().contains("600 tasks"));
+    }
+
+    /// Without a rise there is nothing to ask, and without counted spawns there is no answer.
+    #[test]
+    fn no_rise_is_healthy_and_no_counts_are_undecided() {
+        let trace = Trace::default();
+        let still = judge(&GrowthEvidence::default(), &trace, true);
+        assert_eq!(still.opinion.verdict, Verdict::Healthy);
+        let rise = GrowthEvidence {
+            lasted: 10.0,
+            ..GrowthEvidence::default()
+        };
+        assert_eq!(judge(&rise, &trace, false).opinion.verdict, Verdict::Undecided);
+        assert_eq!(judge(&rise, &trace, true).opinion.verdict, Verdict::Undecided);
+    }
+}

@@ -47,11 +47,24 @@ pub(super) struct Tracked {
     pub(super) judged: u64,
     /// There is a finding, perhaps a resolved one.
     pub(super) found: bool,
-    /// Number of the tick in which it was last seen.
-    pub(super) seen: u64,
+    /// Number of the tick in which it last had enough tasks to be looked at.
+    pub(super) large: u64,
+}
+
+impl Tracked {
+    /// Whether a past is kept of it.
+    pub(super) fn has_moved(&self) -> bool {
+        self.site.has_moved()
+    }
 }
 
 impl Runtime {
+    /// Sites whose past is kept, and those that have not moved.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let moved = self.sites.values().filter(|tracked| tracked.has_moved()).count();
+        (moved, self.sites.len() - moved)
+    }
+
     pub(super) fn new(snapshot: &RuntimeSnapshot, at: u64) -> Self {
         Self {
             wire: snapshot.runtime.wire,

@@ -41,6 +41,8 @@ pub(super) enum Taken {
     Nothing,
     /// A bucket of the finest resolution is complete.
     Bucket,
+    /// It moves, and there is no room for its past.
+    NoRoom,
     /// The clock or a counter ran backwards: nothing was taken, the past begins anew.
     Backwards,
 }
@@ -74,8 +76,9 @@ impl Site {
         }
     }
 
-    /// Takes the next reading. `least` is the rise that counts as one, `scale` how many times faster than usual time runs.
-    pub(super) fn take(&mut self, at: u64, counts: Counts, least: u64, scale: f64) -> Taken {
+    /// Takes the next reading. `least` is the rise that counts as one, `scale` how many times faster than usual time runs,
+    /// `room` whether a past may be begun.
+    pub(super) fn take(&mut self, at: u64, counts: Counts, least: u64, scale: f64, room: bool) -> Taken {
         let before = self.counts;
         if at < self.at || counts.spawned < before.spawned || counts.finished < before.finished {
             *self = Self::new(at, counts);
@@ -87,6 +90,7 @@ impl Site {
         let moved = match &mut self.moved {
             Some(moved) => moved,
             None if live == live_before => return Taken::Nothing,
+            None if !room => return Taken::NoRoom,
             None => self
                 .moved
                 .insert(Box::new(Moved::new(self.since, from, live_before, scale))),
@@ -105,6 +109,11 @@ impl Site {
             moved.past.take(end, bucket.least.into(), least);
         }
         if completed { Taken::Bucket } else { Taken::Nothing }
+    }
+
+    /// Whether a past is kept.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.is_some()
     }
 
     /// What it has given back before; `None` = it never moved.
@@ -197,12 +206,12 @@ mod tests {
         let mut site = Site::new(0, counts(0, 0));
         for second in 1..100 {
             assert_eq!(
-                site.take(second * S, counts(second, second), 12, 1.0),
+                site.take(second * S, counts(second, second), 12, 1.0, true),
                 Taken::Nothing
             );
         }
         assert!(site.past().is_none());
-        site.take(100 * S, counts(105, 100), 12, 1.0);
+        site.take(100 * S, counts(105, 100), 12, 1.0, true);
         let floors: Vec<f64> = site.trace().points.iter().map(|point| point.floor).collect();
         assert!(
             floors.len() >= 24 && floors.iter().all(|floor| *floor == 10.0),
@@ -214,11 +223,11 @@ mod tests {
     #[test]
     fn counter_that_runs_backwards_begins_anew() {
         let mut site = Site::new(0, counts(5, 0));
-        site.take(S, counts(50, 0), 12, 1.0);
+        site.take(S, counts(50, 0), 12, 1.0, true);
         assert!(site.past().is_some());
-        assert_eq!(site.take(2 * S, counts(49, 0), 12, 1.0), Taken::Backwards);
+        assert_eq!(site.take(2 * S, counts(49, 0), 12, 1.0, true), Taken::Backwards);
         assert!(site.past().is_none() && site.since == 2 * S);
-        assert_eq!(site.take(S, counts(60, 0), 12, 1.0), Taken::Backwards);
+        assert_eq!(site.take(S, counts(60, 0), 12, 1.0, true), Taken::Backwards);
     }
 
     /// The trace has each time once, oldest first, coarse where it is long ago.
@@ -226,7 +235,7 @@ mod tests {
     fn trace_has_each_time_once() {
         let mut site = Site::new(0, counts(0, 0));
         for second in 1..40_000_u64 {
-            site.take(second * S, counts(second, 0), 12, 1.0);
+            site.take(second * S, counts(second, 0), 12, 1.0, true);
         }
         let points = site.trace().points;
         assert!(points.is_sorted_by(|a, b| a.at < b.at));
