@@ -39,11 +39,7 @@ impl Hand {
     }
 
     pub(super) fn process(&self) -> ProcessSnapshot {
-        let site = SiteSnapshot {
-            info: info(0),
-            counts: self.counts,
-            retained: None,
-        };
+        let site = SiteSnapshot::new(info(0), self.counts);
         process(self.pid, 900, vec![runtime(CountedBy::Probes, vec![site])])
     }
 

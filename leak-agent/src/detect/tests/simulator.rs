@@ -428,9 +428,8 @@ impl Run {
 
     fn snapshot(&self, at: BootTime) -> Snapshot {
         let memory = self.scenario.from_memory;
-        let sites = self.sites.iter().enumerate().map(|(number, site)| SiteSnapshot {
-            info: info(number),
-            counts: if memory {
+        let sites = self.sites.iter().enumerate().map(|(number, site)| {
+            let counts = if memory {
                 Counts {
                     baseline: site.live(),
                     ..Counts::default()
@@ -441,8 +440,8 @@ impl Run {
                     spawned: site.spawned,
                     finished: site.finished,
                 }
-            },
-            retained: None,
+            };
+            SiteSnapshot::new(info(number), counts)
         });
         let by = if memory {
             CountedBy::Memory
@@ -469,6 +468,7 @@ pub(in crate::detect) fn info(number: usize) -> SiteInfo {
         kind: "async",
         system: false,
         ambiguous: false,
+        created_by: None,
         note: None,
     }
 }
@@ -494,6 +494,7 @@ pub(in crate::detect) fn runtime(by: CountedBy, sites: Vec<SiteSnapshot>) -> Run
         counted_by: Some(by),
         watch: None,
         probes: None,
+        listed_at: None,
         sites,
     }
 }
@@ -510,5 +511,6 @@ pub(in crate::detect) fn process(pid: u32, started: u64, runtimes: Vec<RuntimeSn
         exe: Some("/srv/app".to_owned()),
         alive: true,
         runtimes,
+        schedulers: Vec::new(),
     }
 }
