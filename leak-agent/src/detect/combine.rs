@@ -19,7 +19,7 @@ const MANY: f64 = 0.12;
 /// Tasks per second below which patience grows, with the square of what is missing.
 const FEW: f64 = 0.8;
 /// Below that a few tasks that live long by chance make a rise of many minutes: patience may be so many times as long.
-const SLOW: f64 = 0.025;
+const SLOW: f64 = 0.03;
 const SLOW_TIMES: u32 = 6;
 /// Share of a rise that its eight largest steps may make up: more is a staircase.
 const STAIRS: f64 = 0.72;
@@ -64,6 +64,11 @@ impl Alternative {
             Self::PartialOutage => "partial_outage",
             Self::PileUp => "pile_up",
         }
+    }
+
+    /// Whether most tasks of the site end meanwhile.
+    const fn is_of_ending_tasks(self) -> bool {
+        matches!(self, Self::SomeEnd | Self::Load | Self::PartialOutage)
     }
 
     /// As half a sentence.
@@ -132,16 +137,15 @@ pub(super) fn decide(
     }
     let alternative = alternative(growth, context, policy);
     let times = &policy.patience;
+    let rate = growth.per_second() / policy.time_scale;
+    let slowly = rate < SLOW && alternative.is_of_ending_tasks();
     let patience = match alternative {
+        _ if slowly => times.warming_up * SLOW_TIMES,
         // Few tasks at a low rate tell as little as a short time.
         Alternative::SomeEnd => times
             .some_end
-            .mul_f64((FEW / growth.per_second()).powi(2).clamp(1.0, 1e6))
-            .min(if growth.per_second() < SLOW {
-                times.warming_up * SLOW_TIMES
-            } else {
-                times.warming_up
-            }),
+            .mul_f64((FEW / rate).powi(2).clamp(1.0, 1e6))
+            .min(times.warming_up),
         Alternative::Batch | Alternative::PartialOutage if !is_new(growth, context, policy) => {
             times.none_ends
         }
@@ -158,11 +162,9 @@ pub(super) fn decide(
     let slope = growth.shortest || context.past.in_steps() <= STAIRS;
     let steady = growth.opinion.verdict == Verdict::Leak && slope;
     // Where most end, totals cannot tell which do not; where no events are counted, nothing can.
-    let most_end = matches!(
-        alternative,
-        Alternative::SomeEnd | Alternative::Load | Alternative::PartialOutage
-    );
-    let cohort = most_end || !context.counts_events || never_ends.opinion.verdict == Verdict::Leak;
+    let cohort = alternative.is_of_ending_tasks()
+        || !context.counts_events
+        || never_ends.opinion.verdict == Verdict::Leak;
     let waited = (growth.lasted / patience).min(1.0);
     // A rule that holds says that teams would want to know; it is no evidence of its own.
     let wanted = if rules.hold.is_empty() { 0.0 } else { 0.05 };

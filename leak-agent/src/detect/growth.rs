@@ -80,12 +80,12 @@ impl GrowthEvidence {
     }
 }
 
-/// Looks at one resolution: the last whiles of a ring, oldest first. `trace` is the whole past, `counts_events` whether
-/// spawns and ends are counted, `low_at` when the
-/// count was last near its low, seconds since the boot.
-pub(super) fn judge(
+/// Looks at one resolution: the last whiles of a ring, oldest first. `trace` gives the whole past, which most looks do not
+/// need; `low_at` is when the count was last near its low, seconds since the boot; `counts_events` whether spawns and ends
+/// are counted.
+pub(super) fn judge<'a>(
     window: &[Point],
-    trace: &Trace,
+    trace: impl FnOnce() -> &'a Trace,
     low_at: f64,
     counts_events: bool,
     policy: &policy::Growth,
@@ -94,6 +94,18 @@ pub(super) fn judge(
     if window.len() < SHORT {
         return GrowthEvidence {
             opinion: Opinion::undecided("its past is too short"),
+            ..GrowthEvidence::default()
+        };
+    }
+    let quarter = window.len() / PARTS;
+    let risen = mean_floor(&window[window.len() - quarter..]) - mean_floor(&window[..quarter]);
+    // On a line it is three quarters of the rise.
+    if risen < 0.5 * policy.least_surplus as f64 {
+        return GrowthEvidence {
+            opinion: Opinion::of(Verdict::Healthy),
+            window: trace::length(window),
+            from: window[0].floor,
+            to: window[window.len() - 1].floor,
             ..GrowthEvidence::default()
         };
     }
@@ -121,7 +133,7 @@ pub(super) fn judge(
     if !enough || evidence.not_fallen < policy.not_fallen || evidence.climbs < PARTS - 1 {
         return evidence;
     }
-    follow_back(&mut evidence, slope, noise, trace, low_at);
+    follow_back(&mut evidence, slope, noise, trace(), low_at);
     if evidence.surplus < policy.least_surplus as f64 || evidence.surplus < policy.times_noise * noise {
         // It has grown, but does not any more.
         evidence.lasted = 0.0;
@@ -268,7 +280,7 @@ mod tests {
         let trace = Trace { points };
         judge(
             &trace.points.clone(),
-            &trace,
+            || &trace,
             0.0,
             true,
             &policy::Growth::default(),

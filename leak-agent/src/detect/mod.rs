@@ -42,6 +42,7 @@ use exhaustion::Approach;
 use life::{Claim, Findings};
 use process::{Process, Runtime, Tracked};
 use site::{Site, Taken, WIDTHS};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -430,7 +431,13 @@ impl Look<'_> {
             Taken::Nothing => Seen::Still,
             Taken::NoRoom => Seen::NoRoom,
             Taken::Backwards => Seen::Backwards,
-            Taken::Bucket => Seen::Claims(Box::new(self.judge(tracked, site))),
+            Taken::Bucket => {
+                let claim = self.judge(tracked, site);
+                if claim.decision.verdict < Verdict::Suspect && !tracked.found {
+                    return Seen::Still;
+                }
+                Seen::Claims(Box::new(claim))
+            }
         }
     }
 
@@ -439,21 +446,16 @@ impl Look<'_> {
         let site = &tracked.site;
         let detect: &Detect = self.detect;
         let counts_events = self.runtime.counted_by.is_some_and(process::counts_events);
-        let mut recent = points(site, 0);
-        let trace = site.trace();
+        let recent = points(site, 0);
+        let kept = OnceCell::new();
+        let trace = || kept.get_or_init(|| site.trace());
         let low_at = site.past().map_or(0.0, |past| past.low_at as f64 / 1e9);
         let mut growth: Option<GrowthEvidence> = None;
         for resolution in 0..WIDTHS.len() {
-            let window = if resolution == 0 {
-                std::mem::take(&mut recent)
-            } else {
-                points(site, resolution)
-            };
-            let mut judged = growth::judge(&window, &trace, low_at, counts_events, &detect.growth);
+            let coarse = (resolution > 0).then(|| points(site, resolution));
+            let window = coarse.as_deref().unwrap_or(&recent);
+            let mut judged = growth::judge(window, trace, low_at, counts_events, &detect.growth);
             judged.shortest = resolution == 0;
-            if resolution == 0 {
-                recent = window;
-            }
             let better = match &growth {
                 None => true,
                 Some(best) => judged.opinion.verdict > best.opinion.verdict && judged.grows(),
@@ -463,8 +465,16 @@ impl Look<'_> {
             }
         }
         let growth = growth.unwrap_or_default();
-        let never_ends = never_ends::judge(&growth, &trace, counts_events);
-        let stacks = self.facts.stacks.get(&self.key(snapshot)).copied();
+        let never_ends = if growth.grows() {
+            never_ends::judge(&growth, trace(), counts_events)
+        } else {
+            never_ends::nothing()
+        };
+        let stacks = if self.facts.stacks.is_empty() {
+            None
+        } else {
+            self.facts.stacks.get(&self.key(snapshot)).copied()
+        };
         let rules = rules::judge(&recent, snapshot.counts.live(), stacks, &detect.rules);
         let trust = process::trust(self.runtime);
         let decision = match site.past() {

@@ -25,13 +25,18 @@ pub struct NeverEndsEvidence {
     pub alive: f64,
 }
 
+/// Where there is no rise there is no cohort.
+pub(super) fn nothing() -> NeverEndsEvidence {
+    NeverEndsEvidence {
+        opinion: Opinion::of(Verdict::Healthy),
+        ..NeverEndsEvidence::default()
+    }
+}
+
 /// Looks at the rise that `growth` found.
 pub(super) fn judge(growth: &GrowthEvidence, trace: &Trace, counts_events: bool) -> NeverEndsEvidence {
     if !growth.grows() {
-        return NeverEndsEvidence {
-            opinion: Opinion::of(Verdict::Healthy),
-            ..NeverEndsEvidence::default()
-        };
+        return nothing();
     }
     if !counts_events {
         return NeverEndsEvidence {
