@@ -1,8 +1,10 @@
 //! What the operator wants: plain values, checked, with their defaults. Where they come from (flags,
 //! environment) is the command line's business.
 
+pub mod notify;
 pub mod policy;
 
+pub use notify::NotifyConfig;
 pub use policy::{FileConfig, Policy};
 
 use std::fmt;
@@ -54,6 +56,8 @@ pub struct AgentConfig {
     pub stream_every: Option<u32>,
     /// How leaks are told from load, and whose they are.
     pub policy: Arc<Policy>,
+    /// Who is told about findings.
+    pub notify: NotifyConfig,
 }
 
 impl AgentConfig {
@@ -90,6 +94,7 @@ impl Default for AgentConfig {
             stats: false,
             stream_every: None,
             policy: Arc::default(),
+            notify: NotifyConfig::default(),
         }
     }
 }

@@ -37,6 +37,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Opens `n` connections and has one request answered on each.
     #[must_use]
     pub fn connections(&self, n: usize, request: &str, answer: &str) -> Vec<TcpStream> {

@@ -34,6 +34,7 @@ use crate::detect::Judgement;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
 use crate::engine::{Input, Snapshot, Totals, Uncounted};
 use crate::event::{Event, StackEvent};
+use crate::output::alert::AlertBooks;
 use crate::report::Report;
 use crate::source::{self, HookPlan};
 use crate::stack::DebugFiles;
@@ -60,7 +61,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// # Errors
 ///
 /// Why BPF cannot be used, or no thread can be started.
-pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
+pub(super) fn start(config: AgentConfig, alerts: AlertBooks) -> Result<AgentHandle, StartError> {
     let started = clock::now();
     if let Some(limit) = caps::raise_descriptor_limit() {
         tracing::debug!(limit, "open files");
@@ -138,6 +139,7 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
         judge,
         line: Line::new("kernel tracepoints", config.max_processes as usize),
         config,
+        alerts,
         started,
         kernel,
         discovery,
@@ -186,6 +188,8 @@ pub(super) fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
 struct Follower {
     judge: Judge,
     config: AgentConfig,
+    /// What became of the notifications.
+    alerts: AlertBooks,
     started: BootTime,
     kernel: Kernel,
     line: Line,

@@ -1,6 +1,7 @@
 //! A running agent, seen from the command line: its reports, and its end.
 
 use super::reconcile::Reconciler;
+use crate::output::alert::{AlertError, AlertHandle};
 use crate::report::Report;
 use crate::sys::proc::ProcError;
 use std::io;
@@ -24,6 +25,9 @@ pub enum StartError {
     /// `/proc` cannot be listed.
     #[error("cannot list processes")]
     Proc(#[source] ProcError),
+    /// A receiver of notifications can never be told anything.
+    #[error("nobody can be told about findings")]
+    Alert(#[from] AlertError),
     /// No thread could be started.
     #[error("cannot start the agent's thread")]
     Thread(#[source] io::Error),
@@ -34,6 +38,8 @@ pub enum StartError {
 pub struct AgentHandle {
     reports: watch::Receiver<Arc<Report>>,
     reconciler: Reconciler,
+    /// `None` = there is nobody to tell about findings.
+    alerts: Option<AlertHandle>,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -70,6 +76,7 @@ impl AgentHandle {
         Ok(Self {
             reports,
             reconciler: Reconciler::new(None),
+            alerts: None,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -78,6 +85,12 @@ impl AgentHandle {
     /// The same agent, with somebody to ask for comparisons.
     pub(super) fn with_reconciler(mut self, reconciler: Reconciler) -> Self {
         self.reconciler = reconciler;
+        self
+    }
+
+    /// The same agent, with somebody who tells receivers about its findings.
+    pub(super) fn with_alerts(mut self, alerts: Option<AlertHandle>) -> Self {
+        self.alerts = alerts;
         self
     }
 
@@ -99,12 +112,17 @@ impl AgentHandle {
     }
 
     fn end(&mut self) {
+        // Both ends take their time, and take it together.
+        if let Some(alerts) = &self.alerts {
+            alerts.end();
+        }
         drop(self.stop.take());
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             tracing::error!("the agent's thread panicked");
         }
+        drop(self.alerts.take());
     }
 }
 

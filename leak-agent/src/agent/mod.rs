@@ -24,6 +24,7 @@ pub use self_usage::SelfUsage;
 use crate::bpf::BpfError;
 use crate::bpf::error::chain;
 use crate::config::AgentConfig;
+use crate::output::alert::{AlertBooks, Alerts};
 use crate::sys::caps::{self, Requirement};
 
 /// Starts the agent on threads of its own and returns at once; the first complete report comes later
@@ -32,18 +33,26 @@ use crate::sys::caps::{self, Requirement};
 /// # Errors
 ///
 /// What keeps the agent from doing anything at all: missing privileges or kernel features (unless
-/// [`AgentConfig::bpf`] is off), an unreadable `/proc`.
+/// [`AgentConfig::bpf`] is off), an unreadable `/proc`, a receiver of notifications that can never be told anything.
 pub fn start(config: AgentConfig) -> Result<AgentHandle, StartError> {
+    // First what can be wrong in the configuration.
+    let alerts = Alerts::prepare(&config.notify)?;
+    let handle = follow(config, &alerts.books())?;
+    let told = alerts.start(handle.reports())?;
+    Ok(handle.with_alerts(told))
+}
+
+fn follow(config: AgentConfig, alerts: &AlertBooks) -> Result<AgentHandle, StartError> {
     if !config.bpf {
-        return proc_only::start(config, "BPF is switched off".to_owned());
+        return proc_only::start(config, "BPF is switched off".to_owned(), alerts.clone());
     }
-    match follow::start(config.clone()) {
+    match follow::start(config.clone(), alerts.clone()) {
         Err(StartError::Bpf { reason, .. }) => {
             tracing::warn!(
                 reason,
                 "no BPF: threads are counted from /proc, tasks of other runtimes from memory"
             );
-            proc_only::start(config, reason)
+            proc_only::start(config, reason, alerts.clone())
         }
         started => started,
     }

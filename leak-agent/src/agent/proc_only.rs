@@ -12,6 +12,7 @@ use crate::detect::Judgement;
 use crate::engine::snapshot::{
     CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
 };
+use crate::output::alert::AlertBooks;
 use crate::report::{AgentFacts, MapFacts, Mode, Readiness, Report};
 use crate::source::{SiteInfo, thread};
 use crate::sys::clock;
@@ -37,7 +38,11 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(15);
 /// # Errors
 ///
 /// `/proc` cannot be listed, or no thread can be started.
-pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, StartError> {
+pub(super) fn start(
+    config: AgentConfig,
+    reason: String,
+    alerts: AlertBooks,
+) -> Result<AgentHandle, StartError> {
     proc::process_ids().map_err(StartError::Proc)?;
     let tasks = Tasks::start(&config).map_err(StartError::Thread)?;
     let reconciler = tasks.reconciler();
@@ -46,6 +51,7 @@ pub(super) fn start(config: AgentConfig, reason: String) -> Result<AgentHandle, 
         started: clock::now(),
         config,
         reason,
+        alerts,
         known: BTreeMap::new(),
         counters: BTreeMap::new(),
         missed: BTreeMap::new(),
@@ -106,6 +112,8 @@ struct Known {
 struct ProcOnly {
     config: AgentConfig,
     reason: String,
+    /// What became of the notifications.
+    alerts: AlertBooks,
     started: BootTime,
     /// Bounded by `config.max_processes`; rebuilt at each tick.
     known: BTreeMap<ProcessKey, Known>,
@@ -299,6 +307,7 @@ impl ProcOnly {
             }],
             cpu: usage.cpu,
             resident_bytes: usage.resident_bytes,
+            receivers: self.alerts.facts(),
             ..AgentFacts::default()
         }
     }
@@ -377,6 +386,7 @@ mod tests {
                 follow_self: true,
                 ..AgentConfig::default()
             },
+            alerts: AlertBooks::default(),
             reason: "a test".to_owned(),
             started: clock::now(),
             known: BTreeMap::new(),

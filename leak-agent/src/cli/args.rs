@@ -88,6 +88,11 @@ pub(super) enum ConfigCommand {
     },
     /// Print a configuration file with every key at its default
     Example,
+    /// Send the receivers of the configuration file a test notification each, and say what came of it
+    TestNotify {
+        /// Only the receiver of this name
+        receiver: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -264,6 +269,10 @@ pub(super) enum LogFormat {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) filter: FilterArgs,
+    /// Name of this node in notifications; without it that of the configuration file, else the machine's own
+    #[arg(help_heading = "Telling", long, env = "LEAK_AGENT_NODE", value_name = "NAME",
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) node: Option<String>,
     /// Listen on this address and port; "off" = no HTTP
     #[arg(help_heading = "Serving", long, env = "LEAK_AGENT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9750",
           value_parser = parse_listen)]
@@ -367,6 +376,10 @@ impl AgentArgs {
     ///
     /// A pattern that is no glob, or what is wrong with the configuration file.
     pub(super) fn config(&self, filter: &FilterArgs) -> Result<AgentConfig, ConfigError> {
+        let file = match &self.config_file {
+            Some(path) => FileConfig::read(path)?,
+            None => FileConfig::default(),
+        };
         Ok(AgentConfig {
             pids: filter.pids.clone(),
             exes: ExeFilter::new(&filter.exes)?,
@@ -395,10 +408,8 @@ impl AgentArgs {
             stack_bytes: self.stack_bytes,
             stats: self.stats,
             stream_every: self.stream_every,
-            policy: match &self.config_file {
-                Some(path) => Arc::new(FileConfig::read(path)?.policy),
-                None => Arc::default(),
-            },
+            policy: Arc::new(file.policy),
+            notify: file.notify,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The environment: a variable that looks like ours and is not would be a wish that silently is not granted.
 
 use super::error::CliError;
+use crate::output::alert::HOOK_PREFIX;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
@@ -20,7 +21,9 @@ pub(super) fn check(
     let known = known(command);
     for (name, _) in variables {
         let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && !known.contains(name.as_ref()) && !is_service_link(&name) {
+        // A hook may run leak-agent.
+        let ours = name.starts_with(PREFIX) && !name.starts_with(HOOK_PREFIX);
+        if ours && !known.contains(name.as_ref()) && !is_service_link(&name) {
             let nearest = known
                 .iter()
                 .map(|known| (strsim::jaro_winkler(known, &name), known))
@@ -87,6 +90,7 @@ mod tests {
             "LEAK_AGENT_LISTEN",
             "LEAK_AGENT_NO_BPF",
             "LEAK_AGENT_FOR",
+            "LEAK_AGENT_FINDING_PID",
         ] {
             assert!(check_name(name).is_ok(), "{name}");
         }
@@ -106,6 +110,16 @@ mod tests {
         ] {
             assert!(check_name(name).is_ok(), "{name}");
         }
+    }
+
+    /// What a hook finds in its environment is the twin of no flag.
+    #[test]
+    fn variables_of_hooks_are_no_flags() {
+        assert!(
+            known(&Cli::command())
+                .iter()
+                .all(|name| !name.starts_with(HOOK_PREFIX))
+        );
     }
 
     /// Every flag but help and version has a twin, named after it.

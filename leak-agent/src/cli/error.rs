@@ -92,6 +92,9 @@ impl From<StartError> for CliError {
             StartError::Bpf { .. } => Some(format!(
                 "{BPF_NEEDS}; thread counts from /proc still work: --no-bpf"
             )),
+            StartError::Alert(_) => {
+                Some("leak-agent config check reads the configuration without starting".to_owned())
+            }
             _ => None,
         };
         let error = Self::failure(error);

@@ -4,7 +4,7 @@ use super::args::{AgentArgs, ReportArgs, ReportFormat};
 use super::error::CliError;
 use super::{SUCCESS, notice, signals, terminal};
 use crate::agent::{self, Reconciler};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, NotifyConfig};
 use crate::output::table::{self, ReportStyle};
 use crate::report::{Process, Report};
 use std::collections::BTreeMap;
@@ -19,7 +19,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const COMPARED_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(agent: &AgentArgs, args: &ReportArgs) -> Result<u8, CliError> {
-    let config = agent.config(&args.filter)?;
+    let mut config = agent.config(&args.filter)?;
+    // Whoever reads this is told.
+    config.notify = NotifyConfig::nobody();
     let stop = signals::listen()?;
     let handle = agent::start(config.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -14,7 +14,10 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 pub(super) fn run(agent: &AgentArgs, args: &RunArgs) -> Result<u8, CliError> {
-    let config = agent.config(&args.filter)?;
+    let mut config = agent.config(&args.filter)?;
+    if let Some(node) = &args.node {
+        config.notify.node = Some(node.clone());
+    }
     let stop = signals::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::logging::Logs;
 use super::{SUCCESS, notice, signals, terminal};
 use crate::agent;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, NotifyConfig};
 use crate::output::table;
 use crate::output::tui::model::Model;
 use crate::output::tui::state::State;
@@ -16,7 +16,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub(super) fn run(agent: &AgentArgs, args: &TopArgs, logs: &Logs) -> Result<u8, CliError> {
-    let config = agent.config(&args.filter)?;
+    let mut config = agent.config(&args.filter)?;
+    // Whoever reads this is told.
+    config.notify = NotifyConfig::nobody();
     let rounds = if args.once { Some(1) } else { args.batch };
     let stop = signals::listen()?;
     let handle = agent::start(config.clone())?;

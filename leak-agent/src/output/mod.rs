@@ -1,6 +1,7 @@
 //! Rendering: each output turns reports into one form for one reader. They decide nothing, and see no inner
 //! type of the engine.
 
+pub mod alert;
 mod findings;
 pub mod http;
 mod known;

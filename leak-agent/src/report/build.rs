@@ -1,10 +1,11 @@
 //! How a report is made: a pure function of the engine's snapshot and the agent's facts.
 
-use super::facts::{AgentFacts, HopFacts, Mode, Readiness};
+use super::facts::{AgentFacts, HopFacts, Mode, Readiness, ReceiverFacts};
 use super::judged;
 use super::{
     Activity, Agent, Books, Build, Call, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process,
-    Readings, Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Waiting, Watch,
+    Readings, Receiver, Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Waiting,
+    Watch,
 };
 use crate::detect::{Judgement, RuntimeJudgement};
 use crate::engine::snapshot::{
@@ -328,6 +329,7 @@ fn agent(snapshot: &Snapshot, judgement: &Judgement, facts: &AgentFacts) -> Agen
     }
     let (mut hops, kernel_counters) = kernel(&facts.kernel);
     hops.extend(facts.hops.iter().map(hop));
+    hops.extend(notify_hop(&facts.receivers));
     Agent {
         build: Build::this(),
         pid: facts.pid,
@@ -360,6 +362,7 @@ fn agent(snapshot: &Snapshot, judgement: &Judgement, facts: &AgentFacts) -> Agen
             .collect(),
         cpu_seconds: facts.cpu.as_secs_f64(),
         resident_bytes: facts.resident_bytes,
+        receivers: facts.receivers.iter().map(receiver).collect(),
         probe_prices: (!facts.prices.is_empty()).then(|| {
             facts
                 .prices
@@ -411,6 +414,42 @@ fn hop(hop: &HopFacts) -> Hop {
         taken: hop.taken,
         passed: hop.passed,
         dropped: owned(&hop.dropped),
+    }
+}
+
+/// All receivers of notifications as one hop; `None` = there are none.
+fn notify_hop(receivers: &[ReceiverFacts]) -> Option<Hop> {
+    let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
+    for (reason, count) in receivers.iter().flat_map(|receiver| &receiver.dropped) {
+        let sum = dropped.entry((*reason).to_owned()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+    (!receivers.is_empty()).then(|| Hop {
+        name: "notify".to_owned(),
+        taken: receivers.iter().map(|receiver| receiver.taken).sum(),
+        passed: receivers.iter().map(|receiver| receiver.delivered).sum(),
+        dropped,
+    })
+}
+
+fn receiver(receiver: &ReceiverFacts) -> Receiver {
+    Receiver {
+        name: receiver.name.clone(),
+        kind: receiver.kind.to_owned(),
+        taken: receiver.taken,
+        delivered: receiver.delivered,
+        dropped: owned(&receiver.dropped),
+        waiting: receiver.waiting,
+        waiting_bytes: receiver.waiting_bytes,
+        on_disk: receiver.on_disk,
+        failed_attempts: receiver.failed_attempts,
+        settled: receiver.settled,
+        over_limit: receiver.over_limit,
+        held: receiver.held,
+        disk_errors: receiver.disk_errors,
+        dry_run: receiver.dry_run,
+        last_delivered: receiver.last_delivered,
+        trouble: receiver.trouble.clone(),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct AgentFacts {
     pub resident_bytes: u64,
     /// What the kernel's statistics say the programs cost; empty = not asked for (`--stats`).
     pub prices: Vec<PriceFacts>,
+    /// What became of the notifications, per receiver.
+    pub receivers: Vec<ReceiverFacts>,
 }
 
 /// Where the counts come from.
@@ -106,4 +108,41 @@ pub struct PriceFacts {
     pub runs: u64,
     /// How long in all.
     pub run_time: Duration,
+}
+
+/// What became of the notifications of one receiver: `taken = delivered + Σ dropped + waiting`.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiverFacts {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Nothing is sent: it is logged what would be.
+    pub dry_run: bool,
+    /// Written, or found in the queue at the start.
+    pub taken: u64,
+    /// Accepted by the receiver.
+    pub delivered: u64,
+    /// Dropped, by reason (snake_case).
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// In the queue.
+    pub waiting: u64,
+    /// Bytes of those.
+    pub waiting_bytes: u64,
+    /// All of the queue is on disk.
+    pub on_disk: bool,
+    /// Attempts that failed and were tried again.
+    pub failed_attempts: u64,
+    /// Findings that were over before they were told.
+    pub settled: u64,
+    /// Findings not told, for too many are known.
+    pub over_limit: u64,
+    /// Times that news had to wait for the rate limit.
+    pub held: u64,
+    /// Failed operations on the queue's folder.
+    pub disk_errors: u64,
+    /// When the receiver last accepted one: Unix time, seconds.
+    pub last_delivered: Option<f64>,
+    /// Why the last attempt failed; `None` = it did not.
+    pub trouble: Option<String>,
 }

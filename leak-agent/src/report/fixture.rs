@@ -1,6 +1,6 @@
 //! Reports for the tests of outputs.
 
-use super::{AgentFacts, HopFacts, MapFacts, PriceFacts, Readiness, Report};
+use super::{AgentFacts, HopFacts, MapFacts, PriceFacts, Readiness, ReceiverFacts, Report};
 use crate::config::policy::{Labels, Priority};
 use crate::detect::{
     self, Finding, FindingState, Judgement, Moment, Opinion, Resource, Severity, SiteKey, Verdict,
@@ -285,7 +285,30 @@ fn facts() -> AgentFacts {
             runs: 1_000,
             run_time: Duration::from_micros(90),
         }],
+        receivers: vec![receiver("ops", "webhook"), receiver("log", "log")],
         ..AgentFacts::default()
+    }
+}
+
+/// A receiver of notifications with troubles.
+fn receiver(name: &str, kind: &'static str) -> ReceiverFacts {
+    ReceiverFacts {
+        name: name.to_owned(),
+        kind,
+        dry_run: false,
+        taken: 20,
+        delivered: 12,
+        dropped: BTreeMap::from([("queue_full", 3), ("too_old", 1)]),
+        waiting: 4,
+        waiting_bytes: 4_000,
+        on_disk: true,
+        failed_attempts: 9,
+        settled: 2,
+        over_limit: 1,
+        held: 5,
+        disk_errors: 6,
+        last_delivered: Some(1_700_001_000.0),
+        trouble: Some("status 503".to_owned()),
     }
 }
 

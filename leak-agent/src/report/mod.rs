@@ -14,12 +14,12 @@ pub(crate) mod fixture;
 mod judged;
 mod self_facts;
 
-pub use facts::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness};
+pub use facts::{AgentFacts, HopFacts, MapFacts, Mode, PriceFacts, Readiness, ReceiverFacts};
 pub use findings::{
     Evidence, Exhaustion, Finding, FindingState, Growth, Labels, NeverEnds, Priority, Rules, Severity,
     Suppressed, Verdict,
 };
-pub use self_facts::{Agent, Build, Hop, MapFill, ModeName, ProbePrice};
+pub use self_facts::{Agent, Build, Hop, MapFill, ModeName, ProbePrice, Receiver};
 
 use crate::types::Text;
 use schemars::JsonSchema;

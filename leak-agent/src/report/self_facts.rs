@@ -44,6 +44,8 @@ pub struct Agent {
     pub cpu_seconds: f64,
     /// The agent's own resident memory: bytes.
     pub resident_bytes: u64,
+    /// Who is told about findings, and what became of the notifications; empty = nobody.
+    pub receivers: Vec<Receiver>,
     /// What the BPF programs cost the processes they run in; null = not asked for.
     pub probe_prices: Option<Vec<ProbePrice>>,
 }
@@ -157,6 +159,43 @@ pub struct MapFill {
     pub entries: u64,
     /// Entries it can hold.
     pub capacity: u64,
+}
+
+/// One receiver of notifications: `taken = delivered + Σ dropped + waiting`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Receiver {
+    /// Its name in the configuration.
+    pub name: String,
+    /// "webhook", "alertmanager", "command" or "log".
+    pub kind: String,
+    /// Nothing is sent: it is logged what would be, and counted as delivered.
+    pub dry_run: bool,
+    /// Notifications written, or found in the queue at the start.
+    pub taken: u64,
+    /// Accepted by the receiver.
+    pub delivered: u64,
+    /// Dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// In the queue now.
+    pub waiting: u64,
+    /// Bytes of those.
+    pub waiting_bytes: u64,
+    /// Whether all of the queue is on disk, and would survive the agent.
+    pub on_disk: bool,
+    /// Attempts that failed, and were made again or given up.
+    pub failed_attempts: u64,
+    /// Findings that were over before they were told.
+    pub settled: u64,
+    /// Reports of findings that were not told because too many are known.
+    pub over_limit: u64,
+    /// Times that news had to wait for the rate limit.
+    pub held: u64,
+    /// Failed operations on the queue's folder.
+    pub disk_errors: u64,
+    /// When the receiver last accepted one: Unix time, seconds; null = not yet.
+    pub last_delivered: Option<f64>,
+    /// Why the last attempt failed, as half a sentence; null = it did not.
+    pub trouble: Option<String>,
 }
 
 /// What one BPF program cost so far, without the trap that leads to it.

@@ -17,6 +17,12 @@ pub fn boot_unix() -> Duration {
     read(ClockId::Realtime).saturating_sub(read(ClockId::Boottime))
 }
 
+/// Unix time: seconds since the epoch, by the wall clock.
+#[must_use]
+pub fn unix() -> f64 {
+    read(ClockId::Realtime).as_secs_f64()
+}
+
 fn read(clock: ClockId) -> Duration {
     let time = clock_gettime(clock);
     // Neither clock can be before its zero on a running kernel.

@@ -52,6 +52,7 @@ impl Follower {
             counters,
             missed_processes: missed,
             attach_failures: self.attach_failures.clone(),
+            receivers: self.alerts.facts(),
             maps: [
                 map("processes", sizes.processes, sizes.processes_max as u64),
                 map("executables", sizes.executables, sizes.executables_max as u64),

@@ -3,6 +3,7 @@
 use super::{
     Detect, Expected, Labels, Override, Place, Policy, Priority, Suppression, Tier, Warning, check, time,
 };
+use crate::config::notify::{NotifyConfig, NotifySection, ReceiverSection};
 use crate::config::{ConfigError, ExeFilter};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ const LONGEST: usize = 1 << 20;
 pub struct FileConfig {
     /// How findings are made.
     pub policy: Policy,
+    /// Who is told about them.
+    pub notify: NotifyConfig,
     /// What is not wrong, but probably not meant.
     pub warnings: Vec<Warning>,
 }
@@ -41,6 +44,10 @@ struct Raw {
     suppress: Vec<RawSuppression>,
     #[serde(default)]
     expect: Vec<RawExpected>,
+    #[serde(default)]
+    notify: NotifySection,
+    #[serde(default)]
+    receiver: Vec<ReceiverSection>,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +176,12 @@ impl FileConfig {
             expected,
         };
         let warnings = check::warnings(&policy);
-        Ok(Self { policy, warnings })
+        let notify = NotifyConfig::from_sections(raw.notify, raw.receiver)?;
+        Ok(Self {
+            policy,
+            notify,
+            warnings,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a configuration file may say, and what not.
 
 use super::*;
+use crate::config::NotifyConfig;
 
 fn policy(text: &str) -> Policy {
     FileConfig::parse(text).unwrap().policy
@@ -12,6 +13,10 @@ fn example_is_the_defaults() {
     let file = FileConfig::parse(EXAMPLE).unwrap();
     assert_eq!(format!("{:?}", file.policy), format!("{:?}", Policy::default()));
     assert_eq!(file.warnings, []);
+    assert_eq!(
+        format!("{:?}", file.notify),
+        format!("{:?}", NotifyConfig::default())
+    );
     assert_eq!(format!("{:?}", policy("")), format!("{:?}", Policy::default()));
 }
 
@@ -26,7 +31,15 @@ fn commented_parts_of_the_example_can_be_used() {
     let text: Vec<&str> = lines
         .filter(|line| !line.starts_with("exe = [\"/opt/unused"))
         .collect();
-    let policy = policy(&text.join("\n"));
+    let file = FileConfig::parse(&text.join("\n")).unwrap();
+    let kinds: Vec<&str> = file
+        .notify
+        .receivers
+        .iter()
+        .map(|receiver| receiver.target.kind())
+        .collect();
+    assert_eq!(kinds, ["webhook", "command"]);
+    let policy = file.policy;
     assert_eq!((policy.suppressions.len(), policy.expected.len()), (1, 1));
     let (detect, labels) = policy.of(Some("/opt/shop/bin/web"));
     assert_eq!((detect.warm_up, labels.team.as_str()), (minutes(20), "shop"));

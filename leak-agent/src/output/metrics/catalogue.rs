@@ -200,6 +200,20 @@ catalogue! {
         "What a hop of the data line passed on.";
     HOP_DROPPED = Counter "leak_agent_hop_dropped_total" ["hop", "reason"]
         "What a hop of the data line dropped.";
+    NOTIFICATIONS = Counter "leak_agent_notifications_total" ["receiver", "kind", "outcome"]
+        "Notifications about findings: taken (written, or found in the queue at the start), delivered, dropped; and attempts that failed.";
+    NOTIFICATIONS_DROPPED = Counter "leak_agent_notifications_dropped_total" ["receiver", "reason"]
+        "Notifications that were given up: queue_full, too_old, refused, attempts_exhausted, damaged, too_large.";
+    NOTIFICATION_QUEUE = Gauge "leak_agent_notification_queue" ["receiver"]
+        "Notifications that wait for the receiver; taken = delivered + dropped + these.";
+    NOTIFICATION_QUEUE_BYTES = Gauge "leak_agent_notification_queue_bytes" Bytes ["receiver"]
+        "Size of the notifications that wait for the receiver.";
+    NOTIFICATION_ON_DISK = Gauge "leak_agent_notification_queue_on_disk" ["receiver"]
+        "1 if all notifications that wait are on disk and would survive the agent, 0 if some are in memory only.";
+    NOTIFICATION_TIME = Gauge "leak_agent_notification_delivered_timestamp_seconds" Seconds ["receiver"]
+        "Unix time at which the receiver last accepted a notification; absent until then.";
+    NOTIFICATION_EVENTS = Counter "leak_agent_notification_events_total" ["receiver", "event"]
+        "What happened to news before it became a notification: settled (over before it was told), over_limit (too many are known), held (waited for the rate limit); and disk_error.";
     KERNEL_EVENTS = Counter "leak_agent_kernel_events_total" ["event"]
         "Counters of the BPF programs other than records sent and lost.";
     EVENTS = Counter "leak_agent_events_total" ["event"]

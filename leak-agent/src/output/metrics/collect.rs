@@ -4,6 +4,7 @@ use super::books::BookFamilies;
 use super::catalogue as names;
 use super::family::Family;
 use super::findings;
+use super::receivers;
 use super::schedulers::SchedulerFamilies;
 use super::watch::WatchFamilies;
 use crate::config::MetricsConfig;
@@ -294,7 +295,7 @@ fn agent(agent: &Agent) -> Vec<Family> {
         runs.push([&program], count);
         run_time.push([&program], seconds);
     }
-    vec![
+    let mut families = vec![
         build,
         single(names::READY, agent.ready),
         mode,
@@ -303,6 +304,9 @@ fn agent(agent: &Agent) -> Vec<Family> {
         hop_in,
         hop_out,
         hop_dropped,
+    ];
+    families.extend(receivers::families(&agent.receivers));
+    families.extend([
         by_name(names::KERNEL_EVENTS, &agent.kernel_counters),
         by_name(names::EVENTS, &agent.counters),
         entries,
@@ -312,7 +316,8 @@ fn agent(agent: &Agent) -> Vec<Family> {
         single(names::CPU, agent.cpu_seconds),
         single(names::RESIDENT, agent.resident_bytes),
         single(names::START_TIME, agent.start_time),
-    ]
+    ]);
+    families
 }
 
 fn single(metric: names::Definition, value: impl Into<super::Value>) -> Family {

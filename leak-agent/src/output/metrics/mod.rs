@@ -8,6 +8,7 @@ mod findings;
 mod negotiate;
 mod openmetrics;
 mod prometheus;
+mod receivers;
 mod schedulers;
 mod watch;
 

@@ -243,6 +243,38 @@ fn scraped_counts_keep_the_identity() {
     assert_eq!(scrape.value("process_cpu_seconds_total", &[]), Some(1.25));
 }
 
+/// What came in is what went out, was dropped, or waits: per receiver, and for all of them as a hop.
+#[test]
+fn scraped_notifications_keep_their_sum() {
+    let scrape = parsed(&hostile_report(), ALL_SERIES, Format::Prometheus);
+    let of = |name: &str, labels: &[(&str, &str)]| scrape.value(name, labels).expect("series is there");
+    let outcome = |outcome| {
+        let labels = [("receiver", "ops"), ("kind", "webhook"), ("outcome", outcome)];
+        of("leak_agent_notifications_total", &labels)
+    };
+    let waiting = of("leak_agent_notification_queue", &[("receiver", "ops")]);
+    assert_eq!(
+        outcome("taken"),
+        outcome("delivered") + outcome("dropped") + waiting
+    );
+    let reason = |reason| {
+        let labels = [("receiver", "ops"), ("reason", reason)];
+        of("leak_agent_notifications_dropped_total", &labels)
+    };
+    assert_eq!(outcome("dropped"), reason("queue_full") + reason("too_old"));
+    let hop = [("hop", "notify")];
+    let dropped = |reason| {
+        of(
+            "leak_agent_hop_dropped_total",
+            &[("hop", "notify"), ("reason", reason)],
+        )
+    };
+    assert_eq!(
+        of("leak_agent_hop_in_total", &hop),
+        of("leak_agent_hop_out_total", &hop) + dropped("queue_full") + dropped("too_old") + 2.0 * waiting
+    );
+}
+
 /// Sites beyond the cap are one series with their sum, without counters, and are counted as folded.
 #[test]
 fn sites_beyond_the_cap_are_folded() {
