@@ -3,6 +3,8 @@
 use super::snapshot::{CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot};
 use super::*;
 use crate::source::CodeFrame;
+use crate::source::books::{Listing, SiteCount, SiteWaits, Wait};
+use crate::types::Vaddr;
 use leak_agent_common::key::site;
 
 const THREAD: Runtime = Runtime {
@@ -98,6 +100,10 @@ fn facts(armed_at: u64) -> PlanFacts {
         unlisted: 0,
         holds: BTreeMap::new(),
     }
+}
+
+fn wait(reason: &'static str, tasks: u64) -> Wait {
+    Wait { reason, tasks }
 }
 
 fn exec(engine: &mut Engine, process: ProcessKey, exec: u32, at: u64) {
@@ -419,6 +425,58 @@ fn watched_process_has_what_was_read_and_its_moment() {
     let watch = tasks.watch.unwrap();
     assert_eq!((watch.as_of, watch.agreed), (Some(BootTime(250)), true));
     assert!(tasks.books.is_none() && tasks.probes.is_none());
+}
+
+/// Tasks that no probe sees are in the total with their moment, beside those that probes count, and sites tell what their tasks wait
+/// for.
+#[test]
+fn tasks_that_no_probe_sees_are_counted_with_their_moment() {
+    let listed = || Listing {
+        waits: vec![SiteWaits {
+            site: Vaddr(0x1000),
+            reasons: vec![wait("lock", 1), wait("channel", 30)],
+            leaked: 2,
+        }],
+        ..Listing::default()
+    };
+    let mut seen = Seen::default();
+    seen.take_unprobed(
+        &[SiteCount {
+            site: Vaddr(0x3000),
+            live: 5,
+        }],
+        BootTime(260),
+    );
+    seen.take_listing(&mut listed(), BootTime(250));
+    let named = |facts: PlanFacts| {
+        let mut sites = facts.sites.clone();
+        sites.insert(0x3000, Arc::new(info("c", false)));
+        PlanFacts { sites, ..facts }
+    };
+    let mut engine = engine();
+    engine.plan_armed(PLAN, named(facts(100)));
+    exec(&mut engine, P, 4, 200);
+    engine.follow(P, PLAN);
+    engine.totals(&[(task(P, 4, 0x1000), counts(40, 9))], 0, BootTime(300));
+    let booked = BookFacts {
+        seen: seen.clone(),
+        ..BookFacts::born()
+    };
+    engine.booked(P, PLAN, booked);
+    let probed = process(&mut engine, P).runtimes.remove(1);
+    assert!(probed.exact, "{:?}", probed.reason);
+    assert_eq!((probed.counts.live(), probed.counts.spawned), (36, 40));
+    assert_eq!(probed.listed_at, Some(BootTime(250)));
+    let site = |id: &str| probed.sites.iter().find(|site| site.info.id == id).unwrap();
+    let (ours, theirs) = (site("a"), site("c"));
+    assert_eq!((ours.as_of, ours.leaked), (None, Some(2)));
+    assert_eq!(ours.waiting, [wait("channel", 30), wait("lock", 1)]);
+    assert_eq!((theirs.as_of, theirs.counts.baseline), (Some(BootTime(260)), 5));
+
+    let reading = WatchFacts { seen, ..reading() };
+    let watched = watched(0, Some(reading));
+    // Its name is not known there yet.
+    assert_eq!(watched.counts.live(), 40);
 }
 
 /// What is not read yet, was in motion, is doubted or is in no list is not exact, and says why.

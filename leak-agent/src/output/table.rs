@@ -592,6 +592,19 @@ svc (100), tokio
         );
     }
 
+    /// What tasks wait for, and how many can never be woken, stands behind their site's name; of many reasons the first three.
+    #[test]
+    fn site_with_waiting_tasks_tells_what_they_wait_for() {
+        let mut told = runtime(tokio::RUNTIME, vec![site(2, "app::serve", 0, 50, 10)]);
+        told.sites[0].leaked = Some(7);
+        told.sites[0].waiting = vec![("chan receive", 20), ("select", 10), ("sleep", 3), ("IO wait", 1)];
+        let report = report_of(1, vec![process(100, "svc", "/opt/svc", vec![told])]);
+        let site = &report.processes[0].runtimes[0].sites[0];
+        let expected = "[7 can never be woken]  [chan receive 20, select 10, sleep 3, …]";
+        assert!(site_name(site).contains(expected), "{}", site_name(site));
+        assert_eq!(report.processes[0].runtimes[0].leaked, Some(7));
+    }
+
     /// What ended too soon is told apart from what is not followed, and of that the most frequent reasons are named.
     #[test]
     fn processes_that_are_not_followed_are_told_with_the_reason() {

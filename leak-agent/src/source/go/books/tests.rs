@@ -31,6 +31,7 @@ struct Fake {
     reads: Cell<u64>,
     hook: RefCell<Option<Hook>>,
     gone: Cell<bool>,
+    threads: Cell<Option<u64>>,
 }
 
 impl Memory for Fake {
@@ -63,6 +64,10 @@ impl Memory for Fake {
 
     fn pid(&self) -> u32 {
         1
+    }
+
+    fn threads(&self) -> Option<u64> {
+        self.threads.get()
     }
 }
 
@@ -143,11 +148,13 @@ fn process() -> (Fake, Box<dyn ProcessBooks>) {
         reads: Cell::default(),
         hook: RefCell::default(),
         gone: Cell::default(),
+        threads: Cell::default(),
     };
     // The table of functions, as it is mapped.
     fake.put(BIAS + DATA, &file[0x1000 + parts.code.len()..]);
     fake.put(BIAS + LIST, &[0; 0x1000]);
     fake.put(ENTRIES, &[0; 0x1000]);
+    fake.put(CHANNELS, &[0; 0x1000]);
     fake.goroutine(0, 4, entry(0));
     fake.goroutine(1, 4, entry(7));
     fake.goroutine(2, 0x1001, entry(7)); // runnable, and looked at by the garbage collector
@@ -197,6 +204,48 @@ fn goroutines_of_a_process_are_listed_and_counted() {
     assert_eq!((Fake::site(&listing, 7), Fake::site(&listing, 5)), (2, 1));
 }
 
+/// A goroutine made for callbacks from C is in no list and no counter; it is counted while it lives, and named from then on.
+#[test]
+fn callbacks_are_counted_apart_while_they_live() {
+    let (fake, mut books) = process();
+    let callback = |status: u32| {
+        fake.goroutine(5, status, entry(7));
+        fake.word(GS + 5 * G_SIZE + 288, 0);
+        fake.word(GS + 5 * G_SIZE + 304, 0);
+        fake.list(ENTRIES, 6);
+    };
+    callback(11);
+    assert_eq!(find(&mut *books, &fake), Vec::<String>::new());
+    assert_eq!(books.unprobed(&fake).unwrap(), []);
+    callback(4);
+    let unprobed = books.unprobed(&fake).unwrap();
+    assert_eq!((unprobed.len(), unprobed[0].live), (1, 1));
+    let listing = books.list(&fake, 16).unwrap();
+    assert_eq!((listing.groups[0].walked, listing.tasks.len()), (4, 5));
+    assert!(listing.groups[0].complete, "{listing:?}");
+    assert_eq!(books.counters(&fake).unwrap()[0].live, 4);
+    let details = books.details(&fake, &listing.tasks).unwrap();
+    let channel = details[0].as_ref().unwrap().waits_on[0].channel.unwrap();
+    assert_eq!(
+        (channel.address, channel.capacity, channel.closed),
+        (CHANNELS, 0, false)
+    );
+    callback(11);
+    assert_eq!(books.unprobed(&fake).unwrap()[0].live, 0);
+}
+
+/// In the one thread of a child that was forked off without exec no goroutine lives, whatever its memory says.
+#[test]
+fn copy_of_a_process_in_one_thread_is_refused() {
+    let (fake, mut books) = process();
+    fake.threads.set(Some(1));
+    let refused = find(&mut *books, &fake);
+    assert!(refused[0].contains("forked without exec"), "{refused:?}");
+    assert_eq!(books.list(&fake, 0).unwrap().refused, refused);
+    fake.threads.set(Some(2));
+    assert_eq!(find(&mut *books, &fake), Vec::<String>::new());
+}
+
 /// The list is moved to a larger place while it is read, and its old place filled with something else.
 #[test]
 fn list_that_moves_during_the_read_is_read_again() {
@@ -218,7 +267,7 @@ fn list_that_moves_during_the_read_is_read_again() {
 #[test]
 fn books_that_are_wrong_are_refused_with_the_reason() {
     type Change = fn(&Fake);
-    let wrongs: [(Change, &str); 8] = [
+    let wrongs: [(Change, &str); 13] = [
         (|fake| fake.goroutine(0, 6, entry(0)), "not the main one"),
         (|fake| fake.put(GS + G_SIZE + 152, &[77]), "status"),
         (|fake| fake.word(GS + G_SIZE + 160, 1), "same id"),
@@ -230,6 +279,20 @@ fn books_that_are_wrong_are_refused_with_the_reason() {
             "middle of a function",
         ),
         (|fake| fake.word(ENTRIES + 8, 0x1234), "leads nowhere"),
+        (|fake| fake.word(SUDOGS + 0x100, GS), "in the name of another"),
+        (|fake| fake.word(GS + G_SIZE + 320, 0), "for no channel"),
+        (
+            |fake| fake.word(GS + 3 * G_SIZE + 216, THREADS + 0x3000),
+            "not bound to it",
+        ),
+        (
+            |fake| fake.word(THREADS + 0x3000 + 368, GS + 3 * G_SIZE),
+            "not bound to it",
+        ),
+        (
+            |fake| (1..5).for_each(|number| fake.word(GS + number * G_SIZE + 280, 1 << 40)),
+            "another one created",
+        ),
     ];
     for (change, reason) in wrongs {
         let (fake, mut books) = process();
