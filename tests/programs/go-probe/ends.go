@@ -22,6 +22,7 @@ var (
 	clouds    = newSite("main.storm")
 	holders   = newSite("main.hold")
 	requests  = newSite("main.request")
+	literals  = newSite("main.literal.func1")
 )
 
 var (
@@ -64,6 +65,7 @@ func init() {
 		}
 		timed.settle(0)
 	}
+	commands["literal"] = func(number, _ int) { literal(number) }
 	commands["nested"] = func(number, _ int) { each(parents, number, parent) }
 	commands["gc"] = func(number, _ int) {
 		for range make([]struct{}, number) {
@@ -159,6 +161,20 @@ func lockedAndGone() {
 }
 
 func timedOut() { timed.done() }
+
+// A function literal that keeps something and is given something: what is started is a wrapper that has it as a value.
+func literal(number int) {
+	leave := make(chan struct{})
+	for range make([]struct{}, number) {
+		literals.begin()
+		go func(s *site) {
+			defer s.done()
+			<-leave
+		}(literals)
+	}
+	close(leave)
+	literals.settle(0)
+}
 
 func parent() {
 	defer parents.done()

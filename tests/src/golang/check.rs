@@ -19,6 +19,7 @@ pub fn attached_before_start_is_exact(probe: GoProbe) {
         "goexit-in-panic 20",
         "locked 20",
         "after 20",
+        "literal 20",
         "nested 20",
         "gc 3",
         "finalizers 5",

@@ -164,8 +164,12 @@ fn closure(table: &Table<'_>, wrapper: Function, kind: u8) -> Option<Function> {
     let line = table.line(wrapper)?;
     let is_literal = |function: Function| {
         let rest = table.name(function).strip_prefix(outer);
-        let number = rest.and_then(|rest| rest.strip_prefix(b".func"));
-        number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+        let Some(rest) = rest.and_then(|rest| rest.strip_prefix(b".")) else {
+            return false;
+        };
+        // "f.func1", and "f.func1.2" for one within that.
+        let number = rest.strip_prefix(b"func").unwrap_or(rest);
+        !number.is_empty() && number.iter().all(u8::is_ascii_digit)
     };
     let mut literals = table.functions().filter(|function| {
         is_literal(*function)
