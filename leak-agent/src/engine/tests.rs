@@ -434,7 +434,7 @@ fn tasks_that_no_probe_sees_are_counted_with_their_moment() {
     let listed = || Listing {
         waits: vec![SiteWaits {
             site: Vaddr(0x1000),
-            reasons: vec![wait("lock", 1), wait("channel", 30)],
+            reasons: vec![wait("channel", 30), wait("lock", 1)],
             leaked: 2,
         }],
         ..Listing::default()

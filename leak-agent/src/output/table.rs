@@ -4,7 +4,7 @@ use super::findings;
 use super::known;
 use super::text::{columns, fit, visible};
 use super::tui::model::Row;
-use crate::report::{Agent, CountedBy, Process, Report, Runtime, Site, State, Waiting};
+use crate::report::{Agent, CountedBy, Hop, Process, Report, Runtime, Site, State, Waiting};
 use std::fmt::Write as _;
 
 /// Which way a column's cells lean.
@@ -201,17 +201,21 @@ pub(super) fn trouble(agent: &Agent) -> Option<String> {
     if let Some(waiting_for) = &agent.waiting_for {
         parts.push(format!("waiting for {waiting_for}"));
     }
-    let dropped = agent
-        .hops
-        .iter()
-        .flat_map(|hop| hop.dropped.values())
-        .fold(0, |a: u64, b| a.saturating_add(*b));
+    let sum = |hops: &mut dyn Iterator<Item = &Hop>| {
+        hops.flat_map(|hop| hop.dropped.values())
+            .fold(0, |a: u64, b| a.saturating_add(*b))
+    };
+    let dropped = sum(&mut agent.hops.iter().filter(|hop| hop.name != Hop::NOTIFY));
+    let untold = sum(&mut agent.hops.iter().filter(|hop| hop.name == Hop::NOTIFY));
     let failed = agent
         .attach_failures
         .values()
         .fold(0, |a: u64, b| a.saturating_add(*b));
     if dropped > 0 {
         parts.push(counted(dropped, "record dropped", "records dropped"));
+    }
+    if untold > 0 {
+        parts.push(counted(untold, "notification dropped", "notifications dropped"));
     }
     parts.extend(not_followed(agent));
     let short_lived = agent.too_short_lived();
@@ -485,6 +489,7 @@ mod tests {
         finding, hostile_report, judged, judgement, process, report as report_of, runtime, scheduler, site,
         watched,
     };
+    use crate::source::books::Wait;
     use crate::source::{CodeFrame, thread, tokio};
     use std::sync::Arc;
 
@@ -510,7 +515,7 @@ mod tests {
         let text = report(&judged(9, processes, &judgement), WIDE);
         let expected = "\
 leak-agent 0.1.0, bpf, ready: 1 process, 49 tasks
-3 records dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1 attachment failed
+3 records dropped; 8 notifications dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1 attachment failed
 leak P0 red  svc (100), tokio: 38 tasks of app::serve have been spawned since 14:02 UTC and never ended: +60/min
 
 PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     VERDICT    PATH
@@ -597,7 +602,8 @@ svc (100), tokio
     fn site_with_waiting_tasks_tells_what_they_wait_for() {
         let mut told = runtime(tokio::RUNTIME, vec![site(2, "app::serve", 0, 50, 10)]);
         told.sites[0].leaked = Some(7);
-        told.sites[0].waiting = vec![("chan receive", 20), ("select", 10), ("sleep", 3), ("IO wait", 1)];
+        let reasons = [("chan receive", 20), ("select", 10), ("sleep", 3), ("IO wait", 1)];
+        told.sites[0].waiting = reasons.map(|(reason, tasks)| Wait { reason, tasks }).to_vec();
         let report = report_of(1, vec![process(100, "svc", "/opt/svc", vec![told])]);
         let site = &report.processes[0].runtimes[0].sites[0];
         let expected = "[7 can never be woken]  [chan receive 20, select 10, sleep 3, …]";

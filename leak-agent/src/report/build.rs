@@ -425,7 +425,7 @@ fn notify_hop(receivers: &[ReceiverFacts]) -> Option<Hop> {
         *sum = sum.saturating_add(*count);
     }
     (!receivers.is_empty()).then(|| Hop {
-        name: "notify".to_owned(),
+        name: Hop::NOTIFY.to_owned(),
         taken: receivers.iter().map(|receiver| receiver.taken).sum(),
         passed: receivers.iter().map(|receiver| receiver.delivered).sum(),
         dropped,

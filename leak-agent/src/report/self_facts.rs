@@ -150,6 +150,11 @@ pub struct Hop {
     pub dropped: BTreeMap<String, u64>,
 }
 
+impl Hop {
+    /// The name of the last hop: notifications to all receivers together. What it drops is no loss of counts.
+    pub(crate) const NOTIFY: &'static str = "notify";
+}
+
 /// Fill of one map or table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MapFill {
