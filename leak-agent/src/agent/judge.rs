@@ -75,19 +75,15 @@ fn log(news: &News) {
     let process = finding.key.process.tgid;
     let (fingerprint, site, sentence) = (&finding.fingerprint, &finding.site, &finding.sentence);
     let (priority, suppressed) = (finding.priority.label(), finding.suppressed.is_some());
-    match news.what {
-        Change::Confirmed if !suppressed => {
-            tracing::warn!(process, fingerprint, site, priority, sentence, "leak");
-        }
+    let what = match news.what {
+        Change::Opened => "finding opened",
+        Change::Reopened => "finding reopened",
+        Change::Resolved => "finding resolved",
+        Change::Confirmed if suppressed => "leak, suppressed",
         Change::Confirmed => {
-            tracing::info!(process, fingerprint, site, priority, sentence, "leak, suppressed")
+            tracing::warn!(process, fingerprint, site, priority, sentence, "leak");
+            return;
         }
-        Change::Opened => tracing::info!(process, fingerprint, site, priority, sentence, "finding opened"),
-        Change::Reopened => {
-            tracing::info!(process, fingerprint, site, priority, sentence, "finding reopened")
-        }
-        Change::Resolved => {
-            tracing::info!(process, fingerprint, site, priority, sentence, "finding resolved")
-        }
-    }
+    };
+    tracing::info!(process, fingerprint, site, priority, sentence, "{what}");
 }

@@ -25,7 +25,7 @@ const SLOW_TIMES: u32 = 6;
 const STAIRS: f64 = 0.72;
 /// A rise must look like a leak for this share of its time, so that no chance makes it one: more where some tasks end late.
 const HELD: f64 = 0.15;
-const HELD_LONGER: f64 = 0.3;
+const HELD_LONGER: f64 = 0.2;
 /// A rise must get above what has been given back before by this factor.
 const HIGHER: f64 = 1.25;
 /// And last longer by this one.

@@ -515,7 +515,7 @@ mod tests {
         let text = report(&judged(9, processes, &judgement), WIDE);
         let expected = "\
 leak-agent 0.1.0, bpf, ready: 1 process, 49 tasks
-3 records dropped; 8 notifications dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1 attachment failed
+3 records dropped; 8 notifications dropped; 3 not followed (unsupported); 7 too short-lived to follow; 1 attachment fai…
 leak P0 red  svc (100), tokio: 38 tasks of app::serve have been spawned since 14:02 UTC and never ended: +60/min
 
 PID  NAME  RUNTIME  LIVE  SPAWNED  FINISHED  BASELINE  STATE     VERDICT    PATH

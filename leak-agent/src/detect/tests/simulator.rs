@@ -169,6 +169,15 @@ struct Leak {
     to: Option<f64>,
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped, and rounded on purpose"
+)]
+fn whole(count: f64) -> u64 {
+    count.round().clamp(0.0, 1e18) as u64
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -197,7 +206,7 @@ impl Chance {
 
     pub(in crate::detect) fn poisson(&mut self, mean: f64) -> u64 {
         if mean > 50.0 {
-            return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
+            return whole(mean + mean.sqrt() * self.normal());
         }
         let limit = (-mean).exp();
         let mut product = self.unit();
@@ -257,19 +266,15 @@ impl Running {
                 self.spawned += 1;
                 let at = now - chance.unit();
                 let end = load.end_of(at, chance);
-                self.ends.push(Reverse((end * 1_000.0) as u64));
+                self.ends.push(Reverse(whole(end * 1_000.0)));
             }
         }
-        while self
-            .ends
-            .peek()
-            .is_some_and(|end| end.0 <= (now * 1_000.0) as u64)
-        {
+        while self.ends.peek().is_some_and(|end| end.0 <= whole(now * 1_000.0)) {
             self.ends.pop();
             self.finished += 1;
         }
         for (held, level) in parts.held.iter().zip(&mut self.held) {
-            let wanted = held.level(now).round().max(0.0) as u64;
+            let wanted = whole(held.level(now));
             self.spawned += wanted.saturating_sub(*level);
             self.finished += level.saturating_sub(wanted);
             *level = wanted;
@@ -356,13 +361,13 @@ impl Leak {
         if self.random {
             let running = now > self.from && now <= until;
             return if running {
-                chance.poisson(self.rate / self.burst) * self.burst as u64
+                chance.poisson(self.rate / self.burst) * whole(self.burst)
             } else {
                 0
             };
         }
         let due = ((until - self.from).max(0.0) * self.rate / self.burst).floor() * self.burst;
-        (due as u64).saturating_sub(leaked)
+        whole(due).saturating_sub(leaked)
     }
 }
 
