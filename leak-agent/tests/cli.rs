@@ -384,3 +384,68 @@ fn hostile_process_name_reaches_no_terminal() {
         );
     }
 }
+
+/// The printed configuration is accepted as it is, and one that contradicts itself is refused with the key and the reason,
+/// by the check and by whoever would run with it.
+#[test]
+fn configuration_is_printed_checked_and_refused() {
+    let example = run(&["config", "example"]);
+    assert!(example.status.success());
+    let folder = std::env::temp_dir().join(format!("leak-agent-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("config.toml");
+    let name = path.to_str().unwrap();
+    std::fs::write(&path, &example.stdout).unwrap();
+    let check = run(&["config", "check", name]);
+    assert!(check.status.success(), "{}", text(&check.stderr));
+    assert!(text(&check.stdout).contains("in order"));
+
+    std::fs::write(&path, "[detect.rules]\nyellow_per_minute = 20.0\n").unwrap();
+    for arguments in [
+        vec!["config", "check", name],
+        vec!["--config", name, "config", "check"],
+        vec!["--config", name, "report", "--for", "0s"],
+    ] {
+        let refused = run(&arguments);
+        let told = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {told}");
+        for part in ["detect.rules.yellow_per_minute", "red_per_minute = 15"] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+    }
+    for (arguments, part) in [
+        (vec!["config", "check", "/no/such/file"], "/no/such/file"),
+        (vec!["config", "check"], "no configuration file"),
+    ] {
+        let refused = run(&arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&refused.stderr).contains(part));
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Every runtime and site of a report has a verdict; what has just begun to be watched is undecided, with the reason.
+#[test]
+fn report_has_verdicts() {
+    let sleeper = Sleeper::named("verdicts");
+    let output = run(&[
+        "report",
+        "--pid",
+        &sleeper.pid(),
+        "--for",
+        "0s",
+        "--format",
+        "json",
+    ]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let runtime = &report["processes"][0]["runtimes"][0];
+    assert_eq!(runtime["verdict"], "undecided");
+    assert!(
+        runtime["verdict_reason"]
+            .as_str()
+            .unwrap()
+            .contains("watched for")
+    );
+    assert_eq!(runtime["sites"][0]["verdict"], "undecided");
+    assert_eq!(report["findings"], serde_json::json!([]));
+}

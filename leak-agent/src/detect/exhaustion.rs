@@ -50,6 +50,12 @@ impl Approach {
         }
     }
 
+    /// When the newest reading was taken: seconds since the boot.
+    pub(super) fn newest(&self) -> f64 {
+        let last = self.readings.values().filter_map(|readings| readings.back());
+        last.map(|(at, _)| *at).fold(0.0, f64::max)
+    }
+
     /// The limits that come nearer.
     pub(super) fn ahead(&self) -> Vec<Exhaustion> {
         let all = self.readings.iter();

@@ -57,6 +57,8 @@ const STILL: usize = 10;
 /// Sites that were small, or not there, for so many ticks are let go; so often, in ticks, they are looked for.
 const SMALL: u64 = 3_600;
 const SWEEP: u64 = 60;
+/// Readings of limits count for so long.
+const STALE: Duration = Duration::from_secs(60);
 /// Processes whose limits are kept.
 const APPROACHES: usize = 1_000;
 
@@ -167,6 +169,12 @@ impl Detectors {
             let approach = entry.approach.get_or_insert_with(Approach::default);
             approach.take(now.boot.0 as f64 / 1e9, limits);
         }
+        let stale = STALE.div_f64(entry.detect.time_scale).as_secs_f64();
+        // Nobody reads limits of processes in which nothing grows any more.
+        entry.approach = entry
+            .approach
+            .take()
+            .filter(|approach| now.boot.0 as f64 / 1e9 - approach.newest() < stale);
         let ahead = entry.approach.as_ref().map(Approach::ahead).unwrap_or_default();
         for runtime in &snapshot.runtimes {
             let judged = self.runtime(snapshot, runtime, facts, lost, &ahead, now);
