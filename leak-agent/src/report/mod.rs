@@ -361,7 +361,7 @@ pub struct Call {
     pub line: Option<u32>,
     /// Its code was put into that of the next function outwards.
     pub inlined: bool,
-    /// "<executable id>:<address>": the address behind the call in the file's own numbering, stable over restarts of the
+    /// `<executable id>:<address>`: the address behind the call in the file's own numbering, stable over restarts of the
     /// program.
     pub address: Text,
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 const LEAKS: &str = include_str!("leaks.toml");
 const SILENT: &str = include_str!("silent.toml");
-/// Each scenario is played with so many different chances.
-const SEEDS: u64 = 3;
+/// Each scenario is played with so many different chances; SCENARIO_SEEDS asks for more.
+const SEEDS: u64 = 1;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
