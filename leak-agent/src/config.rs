@@ -58,6 +58,19 @@ pub struct AgentConfig {
     pub policy: Arc<Policy>,
     /// Who is told about findings.
     pub notify: NotifyConfig,
+    /// Where to record what reaches the engine; `None` = nowhere.
+    pub record: Option<RecordConfig>,
+}
+
+/// A tape of what reaches the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordConfig {
+    /// The file that is written. Older ones are beside it: `.1` is the newest of them.
+    pub path: PathBuf,
+    /// A file of this many bytes is full, and the next one is begun.
+    pub bytes_max: u64,
+    /// Files that are kept, with the one that is written; at least 1.
+    pub files: u32,
 }
 
 impl AgentConfig {
@@ -95,6 +108,7 @@ impl Default for AgentConfig {
             stream_every: None,
             policy: Arc::default(),
             notify: NotifyConfig::default(),
+            record: None,
         }
     }
 }

@@ -69,24 +69,9 @@ pub struct StackEvent {
     /// Run-time address of the first byte of `bytes`.
     pub start: u64,
     /// The stack, from the creator's stack pointer (rounded down) upwards.
-    #[serde(skip)]
     pub bytes: Vec<u8>,
     /// There was more stack than was copied.
     pub cut: bool,
-}
-
-impl Event {
-    /// The same without the copy of a stack: all that counts need of it.
-    #[must_use]
-    pub fn without_bytes(&self) -> Self {
-        match self {
-            Self::Stack(stack) => Self::Stack(Box::new(StackEvent {
-                bytes: Vec::new(),
-                ..**stack
-            })),
-            other => other.clone(),
-        }
-    }
 }
 
 impl From<Record<'_>> for Event {

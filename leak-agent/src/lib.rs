@@ -2,7 +2,7 @@
 //!
 //! Lower levels never import higher ones (docs/ARCHITECTURE.md; a test checks it):
 //! `types`, `event` < `config`, `sys`, `elf` < `source`, `stack` < `bpf`, `discovery`, `engine`, `detect` < `report`
-//! < `output` < `agent` < `cli`.
+//! < `output`, `tape` < `agent` < `cli`.
 
 pub mod agent;
 pub mod bpf;
@@ -18,4 +18,5 @@ pub mod report;
 pub mod source;
 pub mod stack;
 pub mod sys;
+pub mod tape;
 pub mod types;

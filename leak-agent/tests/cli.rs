@@ -449,3 +449,91 @@ fn report_has_verdicts() {
     assert_eq!(runtime["sites"][0]["verdict"], "undecided");
     assert_eq!(report["findings"], serde_json::json!([]));
 }
+
+/// `replay` of this file, every report on a line.
+fn replay(path: &std::path::Path) -> Output {
+    run(&["replay", path.to_str().unwrap(), "--format", "json-lines"])
+}
+
+/// A tape without BPF gives the reports that were served, the same bytes twice; cut, damaged, of another version or no tape at
+/// all it is replayed as far as it goes, or refused, and the reason is told with its place.
+#[test]
+fn tape_is_replayed_as_far_as_it_is_whole() {
+    let sleeper = Sleeper::named("cli-tape");
+    let tape = sleeper.folder.join("run.tape");
+    let address = free_address();
+    let mut recorded = agent(&["run", "--interval", "50ms", "--pid", &sleeper.pid()])
+        .args(["--listen", &address.to_string(), "--record"])
+        .arg(&tape)
+        .spawn()
+        .unwrap();
+    wait_for(address, "/readyz", "200 OK");
+    let served = wait_for(address, "/report", "cli-tape");
+    let served = served.split_once("\r\n\r\n").unwrap().1.trim().to_owned();
+    signal(recorded.id(), "-TERM");
+    assert!(recorded.wait().unwrap().success());
+
+    let whole = replay(&tape);
+    let lines = text(&whole.stdout);
+    assert!(
+        whole.status.success() && whole.stderr.is_empty(),
+        "{}",
+        text(&whole.stderr)
+    );
+    assert_eq!(replay(&tape).stdout, whole.stdout);
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let served = parsed(&served);
+    let same = lines
+        .lines()
+        .map(parsed)
+        .find(|report| report["taken_at"] == served["taken_at"]);
+    assert_eq!(same, Some(served));
+    let last = run(&["replay", tape.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(parsed(&text(&last.stdout)), parsed(lines.lines().last().unwrap()));
+
+    let bytes = std::fs::read(&tape).unwrap();
+    let other = sleeper.folder.join("other.tape");
+    let replay_of = |bytes: &[u8]| {
+        std::fs::write(&other, bytes).unwrap();
+        let output = replay(&other);
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, out, said) = replay_of(&bytes[..bytes.len() - 9]);
+    assert!(
+        code == Some(0) && lines.starts_with(&out) && said.contains("cut off at byte"),
+        "{said}"
+    );
+    let mut damaged = bytes.clone();
+    let place = damaged.len() - 10;
+    damaged[place] ^= 1;
+    let (code, out, said) = replay_of(&damaged);
+    assert!(code == Some(1) && lines.starts_with(&out), "{said}");
+    assert!(
+        said.contains("damaged at byte") && said.contains("hint"),
+        "{said}"
+    );
+    let mut newer = bytes.clone();
+    newer[8] = 7;
+    let (code, _, said) = replay_of(&newer);
+    assert!(
+        code == Some(1) && said.contains("version 7") && said.contains("knows 1"),
+        "{said}"
+    );
+    let (code, _, said) = replay_of(b"#!/bin/sh\n");
+    assert!(
+        code == Some(1) && said.contains("not a tape") && said.contains("--record"),
+        "{said}"
+    );
+    let (code, _, said) = replay_of(&bytes[..40]);
+    assert!(
+        code == Some(1) && said.contains("cut off within its header"),
+        "{said}"
+    );
+    let output = run(&["run", "--listen", "off", "--record", "/proc/none/tape"]);
+    let said = text(&output.stderr);
+    assert!(
+        output.status.code() == Some(1)
+            && said.contains("cannot record: cannot open the tape /proc/none/tape"),
+        "{said}"
+    );
+}

@@ -15,6 +15,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "books",
     "go",
     "structures",
+    "tape",
 ];
 
 /// Instruments the code for libFuzzer; what cargo-fuzz passes, minus what needs nightly.

@@ -18,7 +18,7 @@ mod probeless;
 use super::attachments::{self, Request};
 use super::books::{self, Often};
 use super::handle::{AgentHandle, StartError, Stop};
-use super::judge::Judge;
+use super::judge::{self, Judge};
 use super::line::Line;
 use super::message::{Created, Message, Resolution};
 use super::names::{self, Names};
@@ -135,9 +135,10 @@ pub(super) fn start(config: AgentConfig, alerts: AlertBooks) -> Result<AgentHand
         discovery.pin(pattern, started);
     }
     let judge = Judge::start(&config.policy).map_err(StartError::Thread)?;
+    let line = Line::start(super::BY_KERNEL, &config)?;
     let mut follower = Follower {
         judge,
-        line: Line::new("kernel tracepoints", config.max_processes as usize),
+        line,
         config,
         alerts,
         started,
@@ -155,6 +156,7 @@ pub(super) fn start(config: AgentConfig, alerts: AlertBooks) -> Result<AgentHand
         plans: HashMap::new(),
         attaching: 0,
         settled: false,
+        passed: 0,
         trimmed_after: None,
         fill: [0; 3],
         lost_counts: 0,
@@ -169,7 +171,7 @@ pub(super) fn start(config: AgentConfig, alerts: AlertBooks) -> Result<AgentHand
         at: started,
         ..Snapshot::default()
     };
-    let first = follower.report(&nothing, &Judgement::default());
+    let first = Report::build(&nothing, &Judgement::default(), &follower.facts(&nothing));
     let handle = AgentHandle::spawn(first, move |reports, until| {
         follower.run(&messages, reports, until);
         stop.store(true, Ordering::Relaxed);
@@ -208,6 +210,8 @@ struct Follower {
     plans: HashMap<AttachmentKey, PlanId>,
     attaching: usize,
     settled: bool,
+    /// Events since the last tick that tell the engine nothing.
+    passed: u64,
     /// Inspections that had been made when freed memory was last given back.
     trimmed_after: Option<u64>,
     fill: [usize; 3],
@@ -226,8 +230,7 @@ impl Follower {
             let now = clock::now();
             if now >= due {
                 let snapshot = self.tick(now);
-                let judgement = self.judge.judge(&snapshot, self.lost_counts);
-                reports.send_replace(Arc::new(self.report(&snapshot, &judgement)));
+                reports.send_replace(Arc::new(self.report(&snapshot)));
                 let done = clock::now();
                 self.pace.tick(now, done);
                 due = BootTime(done.0 + self.interval());
@@ -344,7 +347,12 @@ impl Follower {
 
     fn event(&mut self, event: Event, now: BootTime) {
         self.pace.event(&event, now);
-        self.line.take(Input::Event(event.without_bytes()));
+        match &event {
+            Event::Stack(_) | Event::Task { .. } => self.passed += 1,
+            Event::Forked { .. } | Event::Execed { .. } | Event::Exited { .. } => {
+                self.line.take(Input::Event(event.clone()));
+            }
+        }
         let notice = match event {
             Event::Stack(stack) => {
                 self.stack(stack, now);
@@ -514,6 +522,8 @@ impl Follower {
             .get(&Counter::LostCounts)
             .copied()
             .unwrap_or(0);
+        let events = std::mem::take(&mut self.passed);
+        self.line.take(Input::Passed { events });
         match self.kernel.totals.read() {
             Ok(reading) => {
                 self.fill = reading.fill;
@@ -583,7 +593,12 @@ impl Follower {
         }
     }
 
-    fn report(&self, snapshot: &Snapshot, judgement: &Judgement) -> Report {
-        self.line.report(snapshot, judgement, &self.facts(snapshot))
+    /// Judges a snapshot and makes the report of it.
+    fn report(&mut self, snapshot: &Snapshot) -> Report {
+        let facts = self.facts(snapshot);
+        let told = self.judge.facts(&self.line, snapshot.at, self.lost_counts);
+        let judgement = self.line.judge(snapshot, told, &facts);
+        judge::log(&judgement);
+        self.line.report(snapshot, &judgement, &facts)
     }
 }

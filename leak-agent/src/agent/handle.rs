@@ -4,6 +4,7 @@ use super::reconcile::Reconciler;
 use crate::output::alert::{AlertError, AlertHandle};
 use crate::report::Report;
 use crate::sys::proc::ProcError;
+use crate::tape::TapeError;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -28,6 +29,9 @@ pub enum StartError {
     /// A receiver of notifications can never be told anything.
     #[error("nobody can be told about findings")]
     Alert(#[from] AlertError),
+    /// What is to be recorded cannot be.
+    #[error("cannot record")]
+    Tape(#[source] TapeError),
     /// No thread could be started.
     #[error("cannot start the agent's thread")]
     Thread(#[source] io::Error),

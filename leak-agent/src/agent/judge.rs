@@ -1,14 +1,12 @@
 //! The detectors within the agent: what they are fed with, and what of their news is logged.
 
 use super::limits::LimitReader;
+use super::line::Line;
 use crate::config::Policy;
-use crate::detect::{Change, Detectors, Facts, Judgement, News, Observation};
-use crate::engine::Snapshot;
-use crate::sys::clock;
+use crate::detect::{Change, Facts, Judgement, News};
 use crate::types::BootTime;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Limits are read this often, at time scale 1.
@@ -16,9 +14,8 @@ const LIMITS_EVERY: Duration = Duration::from_secs(10);
 /// Of so many processes at once, at most.
 const LIMITS_AT_ONCE: usize = 200;
 
-/// The detectors and what they need.
+/// What the detectors are told besides the snapshots.
 pub(super) struct Judge {
-    detectors: Detectors,
     limits: LimitReader,
     limits_at: Option<BootTime>,
     limits_every: Duration,
@@ -30,47 +27,44 @@ impl Judge {
     /// # Errors
     ///
     /// No thread can be started.
-    pub(super) fn start(policy: &Arc<Policy>) -> io::Result<Self> {
+    pub(super) fn start(policy: &Policy) -> io::Result<Self> {
         let scale = policy.defaults().time_scale;
         Ok(Self {
-            detectors: Detectors::new(Arc::clone(policy)),
             limits: LimitReader::spawn()?,
             limits_at: None,
             limits_every: LIMITS_EVERY.div_f64(scale),
         })
     }
 
-    /// Judges a snapshot, and logs what is new.
-    pub(super) fn judge(&mut self, snapshot: &Snapshot, lost_counts: u64) -> Judgement {
+    /// What is to be told at a tick; asks for more, if it is time.
+    pub(super) fn facts(&mut self, line: &Line, at: BootTime, lost_counts: u64) -> Facts {
         let facts = Facts {
             lost_counts,
             limits: self.limits.take(),
             stacks: BTreeMap::new(),
         };
-        let due = self
+        if self
             .limits_at
-            .is_none_or(|at| snapshot.at.since(at) >= self.limits_every);
-        if due {
-            self.limits_at = Some(snapshot.at);
-            let mut wanted = self.detectors.wants_limits();
+            .is_none_or(|before| at.since(before) >= self.limits_every)
+        {
+            self.limits_at = Some(at);
+            let mut wanted = line.detectors().wants_limits();
             wanted.truncate(LIMITS_AT_ONCE);
             if !wanted.is_empty() {
-                self.limits.ask(wanted, snapshot.at);
+                self.limits.ask(wanted, at);
             }
         }
-        let observation = Observation {
-            snapshot,
-            unix: clock::boot_unix().as_secs_f64() + Duration::from_nanos(snapshot.at.0).as_secs_f64(),
-            facts: &facts,
-        };
-        let judgement = self.detectors.observe(&observation);
-        judgement.news.iter().for_each(log);
-        judgement
+        facts
     }
 }
 
+/// Logs what is new.
+pub(super) fn log(judgement: &Judgement) {
+    judgement.news.iter().for_each(tell);
+}
+
 /// One line per change. Names in it are those of other processes: the formatter of the log makes them harmless.
-fn log(news: &News) {
+fn tell(news: &News) {
     let finding = &news.finding;
     let process = finding.key.process.tgid;
     let (fingerprint, site, sentence) = (&finding.fingerprint, &finding.site, &finding.sentence);

@@ -12,6 +12,7 @@ mod names;
 mod pace;
 mod proc_only;
 mod reconcile;
+mod replay;
 mod ring;
 mod self_usage;
 mod stacks;
@@ -19,6 +20,7 @@ mod watched;
 
 pub use handle::{AgentHandle, StartError, Stop};
 pub use reconcile::{Comparison, Reconciler};
+pub use replay::Replay;
 pub use self_usage::SelfUsage;
 
 use crate::bpf::BpfError;
@@ -26,6 +28,12 @@ use crate::bpf::error::chain;
 use crate::config::AgentConfig;
 use crate::output::alert::{AlertBooks, Alerts};
 use crate::sys::caps::{self, Requirement};
+
+/// How threads are followed, for people.
+const BY_KERNEL: &str = "kernel tracepoints";
+const BY_PROC: &str = "/proc/PID/stat";
+/// All of these.
+const EVIDENCES: [&str; 2] = [BY_KERNEL, BY_PROC];
 
 /// Starts the agent on threads of its own and returns at once; the first complete report comes later
 /// (`report.agent.ready`).

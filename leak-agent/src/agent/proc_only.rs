@@ -5,16 +5,14 @@
 mod tasks;
 
 use super::handle::{AgentHandle, StartError};
-use super::judge::Judge;
+use super::judge::{self, Judge};
+use super::line::Line;
 use super::self_usage::SelfUsage;
 use crate::config::AgentConfig;
 use crate::detect::Judgement;
-use crate::engine::snapshot::{
-    CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot, Snapshot,
-};
+use crate::engine::{Input, Scanned, Snapshot};
 use crate::output::alert::AlertBooks;
 use crate::report::{AgentFacts, MapFacts, Mode, Readiness, Report};
-use crate::source::{SiteInfo, thread};
 use crate::sys::clock;
 use crate::sys::proc::{self, ProcDir, ProcError};
 use crate::types::{BootTime, ProcessKey};
@@ -47,8 +45,10 @@ pub(super) fn start(
     let tasks = Tasks::start(&config).map_err(StartError::Thread)?;
     let reconciler = tasks.reconciler();
     let mut judge = Judge::start(&config.policy).map_err(StartError::Thread)?;
+    let line = Line::start(super::BY_PROC, &config)?;
     let mut producer = ProcOnly {
         started: clock::now(),
+        line,
         config,
         reason,
         alerts,
@@ -73,8 +73,11 @@ pub(super) fn start(
             let before = clock::now();
             if let Some(snapshot) = producer.scan() {
                 let ready = producer.readiness();
-                let judgement = judge.judge(&snapshot, 0);
-                let report = Report::build(&snapshot, &judgement, &producer.facts(ready));
+                let facts = producer.facts(ready);
+                let told = judge.facts(&producer.line, snapshot.at, 0);
+                let judgement = producer.line.judge(&snapshot, told, &facts);
+                judge::log(&judgement);
+                let report = producer.line.report(&snapshot, &judgement, &facts);
                 reports.send_replace(Arc::new(report));
             }
             let until = later(before, producer.interval()).max(later(clock::now(), LEAST_PAUSE));
@@ -123,6 +126,7 @@ struct ProcOnly {
     missing: BTreeMap<&'static str, u64>,
     /// All that was there at the start was read.
     settled: bool,
+    line: Line,
     /// `None` = only threads are counted: in tests.
     tasks: Option<Tasks>,
 }
@@ -151,7 +155,7 @@ impl ProcOnly {
 
     fn serve(&mut self, time: Duration) {
         match &mut self.tasks {
-            Some(tasks) => tasks.serve(time),
+            Some(tasks) => tasks.serve(time, &mut self.line),
             None => std::thread::sleep(time),
         }
     }
@@ -161,7 +165,7 @@ impl ProcOnly {
         let Some(tasks) = &mut self.tasks else { return };
         let now = clock::now();
         for process in before.keys().filter(|key| !self.known.contains_key(key)) {
-            tasks.ends(*process, now);
+            tasks.ends(*process, now, &mut self.line);
         }
         for (process, known) in &self.known {
             let same = |old: &Known| old.exe == known.exe && old.forked == known.forked;
@@ -171,7 +175,7 @@ impl ProcOnly {
                     comm: &known.comm,
                     forked: known.forked,
                 };
-                tasks.begins(seen, now);
+                tasks.begins(seen, now, &mut self.line);
             }
         }
     }
@@ -209,26 +213,14 @@ impl ProcOnly {
         *self.counters.entry("scans").or_default() += 1;
         let before = std::mem::replace(&mut self.known, now);
         self.tell(&before);
-        let at = clock::now();
-        let mut others = match &mut self.tasks {
-            Some(tasks) => tasks.runtimes(at),
-            None => BTreeMap::new(),
-        };
         let ended = before.iter().filter(|(key, _)| !self.known.contains_key(key));
-        let mut processes: Vec<ProcessSnapshot> = ended.map(|(key, known)| row(*key, known, false)).collect();
-        processes.extend(self.known.iter().map(|(key, known)| row(*key, known, true)));
-        for process in &mut processes {
-            if let Some((runtimes, schedulers)) = others.remove(&process.key) {
-                process.runtimes.extend(runtimes);
-                process.schedulers = schedulers;
-            }
-        }
-        processes.sort_by_key(|process| (process.key.tgid, process.key.start_boottime));
-        Some(Snapshot {
-            at,
-            processes,
-            counters: BTreeMap::new(),
-        })
+        let mut processes: Vec<Scanned> = ended.map(|(key, known)| scanned(*key, known, false)).collect();
+        processes.extend(self.known.iter().map(|(key, known)| scanned(*key, known, true)));
+        let at = clock::now();
+        self.line.take(Input::Sweep { at });
+        let _rows = self.line.take_garbage(); // there are none
+        self.line.take(Input::Scanned(processes));
+        Some(self.line.snapshot(at))
     }
 
     /// One process; `None` = gone, or not wanted.
@@ -276,6 +268,7 @@ impl ProcOnly {
     fn facts(&self, ready: Readiness) -> AgentFacts {
         let usage = SelfUsage::read();
         let mut counters = self.counters.clone();
+        counters.extend(self.line.tape_counters());
         let mut missed = self.missed.clone();
         for (name, count) in self.tasks.iter().flat_map(Tasks::counters) {
             // Who cannot be read is counted by the scan already.
@@ -313,12 +306,6 @@ impl ProcOnly {
     }
 }
 
-/// Said of all threads.
-const FROM_PROC: &str = "counted from /proc: no BPF";
-/// Said, in addition, of a process of which nothing else can be read.
-const CLOSED: &str = "; its executable and memory cannot be read (that takes root or CAP_SYS_PTRACE): tasks of other runtimes \
-                      are not seen";
-
 fn reason(error: &ProcError) -> &'static str {
     match error {
         ProcError::Denied { .. } => "permission_denied",
@@ -327,50 +314,13 @@ fn reason(error: &ProcError) -> &'static str {
     }
 }
 
-fn row(key: ProcessKey, known: &Known, alive: bool) -> ProcessSnapshot {
-    let counts = Counts {
-        baseline: known.threads,
-        spawned: 0,
-        finished: if alive { 0 } else { known.threads },
-    };
-    ProcessSnapshot {
-        key,
+fn scanned(process: ProcessKey, known: &Known, alive: bool) -> Scanned {
+    Scanned {
+        process,
         comm: known.comm.clone(),
         exe: known.exe.clone(),
+        threads: known.threads,
         alive,
-        runtimes: vec![RuntimeSnapshot {
-            runtime: thread::RUNTIME,
-            state: FollowState::Partial,
-            reason: Some(match known.exe {
-                Some(_) => FROM_PROC.to_owned(),
-                None => format!("{FROM_PROC}{CLOSED}"),
-            }),
-            version: None,
-            evidence: Some("/proc/PID/stat".into()),
-            points: 0,
-            points_emulated: 0,
-            counts,
-            exact: true,
-            books: None,
-            counted_by: Some(CountedBy::Proc),
-            watch: None,
-            listed_at: None,
-            probes: None,
-            sites: vec![SiteSnapshot::new(
-                SiteInfo {
-                    id: "proc".to_owned(),
-                    name: "all threads".to_owned(),
-                    location: None,
-                    kind: "any",
-                    system: false,
-                    ambiguous: false,
-                    created_by: None,
-                    note: Some("without BPF nothing tells where a thread was created".to_owned()),
-                },
-                counts,
-            )],
-        }],
-        schedulers: Vec::new(),
     }
 }
 
@@ -394,6 +344,7 @@ mod tests {
             missed: BTreeMap::new(),
             missing: BTreeMap::new(),
             settled: true,
+            line: Line::new(crate::agent::BY_PROC, 8192, &Arc::default()),
             tasks: None,
         }
     }

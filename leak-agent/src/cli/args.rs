@@ -1,12 +1,18 @@
 //! Flags, their help and their twins in the environment.
 
+mod replay;
+
+pub(super) use replay::{ReplayArgs, ReplayFormat, Speed};
+
 use crate::config::{
-    AgentConfig, ConfigError, ExeFilter, FileConfig, HttpConfig, Mode, parse_duration, parse_size,
+    AgentConfig, ConfigError, ExeFilter, FileConfig, HttpConfig, Mode, RecordConfig, parse_duration,
+    parse_size,
 };
 use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use leak_agent_common::settings::{STACK_CAP, STACK_PIECE};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +59,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         what: ConfigCommand,
     },
+    /// Make reports of what `run --record` has recorded
+    Replay(ReplayArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -68,7 +76,7 @@ pub(super) enum Command {
     #[command(hide = true)]
     BpfCheck {
         /// Another object than the agent's own
-        object: Option<std::path::PathBuf>,
+        object: Option<PathBuf>,
     },
     /// Print a generated document
     #[command(hide = true)]
@@ -84,7 +92,7 @@ pub(super) enum ConfigCommand {
     /// Say what is wrong with a configuration file
     Check {
         /// The file; without it, that of --config
-        file: Option<std::path::PathBuf>,
+        file: Option<PathBuf>,
     },
     /// Print a configuration file with every key at its default
     Example,
@@ -115,7 +123,7 @@ pub(super) struct AgentArgs {
         env = "LEAK_AGENT_CONFIG",
         value_name = "FILE"
     )]
-    config_file: Option<std::path::PathBuf>,
+    config_file: Option<PathBuf>,
     /// Read counts and make a report this often (like 500ms, 5s)
     #[arg(long, global = true, env = "LEAK_AGENT_INTERVAL", value_name = "TIME", default_value = "1s",
           value_parser = parse_interval)]
@@ -162,7 +170,7 @@ pub(super) struct AgentArgs {
         value_name = "DIR",
         value_delimiter = ':'
     )]
-    debug_dirs: Vec<std::path::PathBuf>,
+    debug_dirs: Vec<PathBuf>,
     /// Follow at most so many processes; the others are counted as missed
     #[arg(long, global = true, env = "LEAK_AGENT_MAX_PROCESSES", value_name = "N", default_value = "8192",
           hide_short_help = true, value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000))]
@@ -299,6 +307,23 @@ pub(super) struct RunArgs {
     #[arg(help_heading = "Serving", long, env = "LEAK_AGENT_MAX_CONNECTIONS", value_name = "N", default_value = "64",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) max_connections: u16,
+    /// Record all that the reports are made of in this file, for `leak-agent replay`. It tells of all processes: only root
+    /// may read it. A file that is there is kept as FILE.1
+    #[arg(
+        help_heading = "Recording",
+        long,
+        env = "LEAK_AGENT_RECORD",
+        value_name = "FILE"
+    )]
+    record: Option<PathBuf>,
+    /// Begin the next file when this one has so many bytes (like 64MiB); the old one becomes FILE.1
+    #[arg(help_heading = "Recording", long, env = "LEAK_AGENT_RECORD_MAX_SIZE", value_name = "SIZE", default_value = "64MiB",
+          value_parser = parse_record_size)]
+    record_max_size: u32,
+    /// Keep so many files, the newest
+    #[arg(help_heading = "Recording", long, env = "LEAK_AGENT_RECORD_FILES", value_name = "N", default_value = "4",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    record_files: u32,
 }
 
 /// Where to listen.
@@ -410,11 +435,21 @@ impl AgentArgs {
             stream_every: self.stream_every,
             policy: Arc::new(file.policy),
             notify: file.notify,
+            record: None,
         })
     }
 }
 
 impl RunArgs {
+    /// What to record.
+    pub(super) fn record(&self) -> Option<RecordConfig> {
+        Some(RecordConfig {
+            path: self.record.clone()?,
+            bytes_max: self.record_max_size.into(),
+            files: self.record_files,
+        })
+    }
+
     /// The server's configuration; `None` = no server.
     pub(super) fn http(&self, interval: Duration) -> Option<HttpConfig> {
         let Listen::On(address) = self.listen else {
@@ -471,6 +506,14 @@ fn parse_books_share(text: &str) -> Result<f64, String> {
             allowed.end()
         )
     })
+}
+
+fn parse_record_size(text: &str) -> Result<u32, String> {
+    match parse_size(text) {
+        Ok(size) if size >= 64 << 10 => Ok(size),
+        Ok(_) => Err(format!("{text} is too small: at least 64KiB")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn parse_ring(text: &str) -> Result<u32, String> {
@@ -581,6 +624,10 @@ mod tests {
             ("leak-agent run --stack-bytes 1500KiB", "1500KiB"),
             ("leak-agent run --listen localhost", "localhost"),
             ("leak-agent run --stream-every 0", "0"),
+            ("leak-agent run --record-max-size 1KiB", "1KiB"),
+            ("leak-agent run --record-files 0", "0"),
+            ("leak-agent replay a --speed 0", "0"),
+            ("leak-agent replay", "<FILE>"),
             ("leak-agent run --log-level a=b=c", "a=b=c"),
             ("leak-agent report --pid 0", "0"),
             ("leak-agent top --batch 0", "0"),

@@ -5,6 +5,7 @@ use crate::agent::StartError;
 use crate::config::ConfigError;
 use crate::output::http::HttpError;
 use crate::output::tui::TuiError;
+use crate::tape::TapeError;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write as _};
@@ -128,6 +129,22 @@ impl From<HttpError> for CliError {
 impl From<TuiError> for CliError {
     fn from(error: TuiError) -> Self {
         Self::failure(error).hint("without a terminal: leak-agent top --batch 10")
+    }
+}
+
+impl From<TapeError> for CliError {
+    fn from(error: TapeError) -> Self {
+        let hint = match &error {
+            TapeError::Newer { .. } => Some("replay it with the agent that recorded it, or a newer one"),
+            TapeError::NotATape => Some("tapes are made by: leak-agent run --record FILE"),
+            TapeError::Corrupt { .. } => Some("what was recorded after that cannot be read either"),
+            _ => None,
+        };
+        let error = Self::failure(error);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     }
 }
 

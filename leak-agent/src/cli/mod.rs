@@ -10,6 +10,7 @@ mod error;
 
 mod logging;
 mod notice;
+mod replay;
 mod report;
 mod run;
 mod signals;
@@ -50,6 +51,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
     match cli.command {
         Command::Run(args) => run::run(&cli.agent, &args),
         Command::Report(args) => report::run(&cli.agent, &args),
+        Command::Replay(args) => replay::run(&cli.agent, &args),
         Command::Top(args) => top::run(&cli.agent, &args, &logs),
         Command::Config { what } => config::run(&cli.agent, &what),
         Command::Completions { shell } => documents::completions(shell),

@@ -18,6 +18,7 @@ pub(super) fn run(agent: &AgentArgs, args: &RunArgs) -> Result<u8, CliError> {
     if let Some(node) = &args.node {
         config.notify.node = Some(node.clone());
     }
+    config.record = args.record();
     let stop = signals::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

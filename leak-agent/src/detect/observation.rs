@@ -2,6 +2,7 @@
 
 use crate::engine::Snapshot;
 use crate::types::{BootTime, ProcessKey};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Everything at one moment.
@@ -16,7 +17,7 @@ pub struct Observation<'a> {
 }
 
 /// What the caller read elsewhere.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// Counts that could not be stored so far, of all processes together.
     pub lost_counts: u64,
@@ -27,7 +28,7 @@ pub struct Facts {
 }
 
 /// A site in a process.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SiteKey {
     /// The process.
     pub process: ProcessKey,
@@ -38,7 +39,7 @@ pub struct SiteKey {
 }
 
 /// What a dump said of a site's tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stacks {
     /// Tasks whose stacks were taken.
     pub tasks: u64,
@@ -49,7 +50,7 @@ pub struct Stacks {
 }
 
 /// How far a process is from limits; `None` = there is no limit, or it could not be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Tasks of its cgroup (the tightest one above it): `pids.current`, `pids.max`.
     pub cgroup_pids: Option<Usage>,
@@ -64,7 +65,7 @@ pub struct Limits {
 }
 
 /// How much of how much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// In use.
     pub used: u64,

@@ -3,9 +3,10 @@
 use super::books::Missed;
 use super::snapshot::Counts;
 use leak_agent_common::totals::SiteTotals;
+use serde::{Deserialize, Serialize};
 
 /// The newest totals of a site, and what they prove about the time before them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Row {
     now: SiteTotals,
     /// At least so many tasks were alive when we began: more have ended than were created.
@@ -29,7 +30,7 @@ impl Row {
     /// found; `None` = none were. `missed`: what no probe saw, and the runtime's own books tell.
     pub(super) fn counts(&self, before: Option<u64>, missed: Missed) -> Counts {
         let before = before.map_or(0, |known| known.max(self.floor.saturating_sub(missed.spawned)));
-        let baseline = self.now.baseline + before;
+        let baseline = self.now.baseline.saturating_add(before);
         let mut counts = Counts {
             baseline,
             spawned: self.now.spawned.wrapping_add(missed.spawned),
@@ -40,7 +41,9 @@ impl Row {
             counts.spawned = counts.spawned.wrapping_sub(counts.finished);
             counts.finished = 0;
         }
-        counts.finished = counts.finished.min(counts.baseline + counts.spawned);
+        counts.finished = counts
+            .finished
+            .min(counts.baseline.saturating_add(counts.spawned));
         counts
     }
 

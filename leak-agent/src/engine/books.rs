@@ -409,8 +409,8 @@ pub(super) fn told(
     Some(BooksSnapshot {
         agreed_at: books().map(|book| book.agreed_at).min().flatten(),
         drift: books().try_fold(0_i64, |sum, book| Some(sum.saturating_add(book.drift?))),
-        checks: books().map(|book| book.checks).sum(),
-        repairs: books().map(|book| book.repairs).sum(),
+        checks: books().fold(0, |sum, book| sum.saturating_add(book.checks)),
+        repairs: books().fold(0, |sum, book| sum.saturating_add(book.repairs)),
         repair: repair.map(|(facts, repair)| repair.snapshot(facts)),
         missed_spawns: all(|book| Some(book.lost?.spawned)),
         missed_finishes: all(|book| Some(book.lost?.finished)),

@@ -4,13 +4,14 @@ use super::plan::PlanFacts;
 use super::snapshot::SiteSnapshot;
 use crate::source::Creation;
 use crate::types::{ExecId, PlanId};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Sites of one process of which the creation stack is kept.
 const CREATIONS_MAX: usize = 4096;
 
 /// The creation stacks of one process. Those of its next image may come before it is known that there is one.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Creations(BTreeMap<(ExecId, PlanId, u64), Creation>);
 
 impl Creations {

@@ -3,7 +3,7 @@
 //! Old tapes must stay readable: a field that is new here, or in what these types hold, has `#[serde(default)]`; a
 //! variant that is new makes tapes that older agents refuse by its name.
 
-use super::{BookFacts, PlanFacts, Uncounted, WatchFacts};
+use super::{BookFacts, PlanFacts, Scanned, Uncounted, WatchFacts};
 use crate::event::Event;
 use crate::source::{Creation, SiteInfo};
 use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime, shared};
@@ -17,6 +17,11 @@ use std::sync::Arc;
 pub enum Input {
     /// The kernel told of it.
     Event(Event),
+    /// So many events went by that tell nothing but how many they are: stacks, tasks of a stream.
+    Passed {
+        /// How many.
+        events: u64,
+    },
     /// A plan is attached and counts since `facts.armed_at`.
     PlanArmed {
         /// Its number.
@@ -93,6 +98,8 @@ pub enum Input {
     },
     /// The processes that are wanted and that the kernel does not count, all of them.
     Uncounted(Vec<Uncounted>),
+    /// What a scan of `/proc` saw, all of it: threads are counted so from now on.
+    Scanned(Vec<Scanned>),
     /// The kernel runtime's site number of this image leads to this site.
     Resolve {
         /// Which process.

@@ -12,17 +12,22 @@ mod input;
 pub mod merge;
 mod plan;
 mod process;
+mod reading;
+mod rows;
 mod runtime;
+mod scanned;
 mod schedulers;
 mod seen;
 pub mod snapshot;
 mod threads;
+mod tick;
 mod uncounted;
 mod watch;
 
 pub use books::{BookFacts, Readings, Retained};
 pub use input::{Input, Totals};
 pub use plan::{PlanFacts, Probes};
+pub use scanned::Scanned;
 pub use schedulers::ThreadFacts;
 pub use seen::Seen;
 pub use snapshot::Snapshot;
@@ -31,10 +36,12 @@ pub use watch::{Counted, WatchFacts};
 
 use crate::event::Event;
 use crate::source::{Creation, Maker, SiteInfo};
-use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
+use crate::types::label::{self, Label};
+use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime, shared};
 use leak_agent_common::key::SiteKey;
-use leak_agent_common::totals::SiteTotals;
 use process::{Birth, Process};
+use reading::LastReading;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +66,27 @@ pub struct KernelRuntime {
     pub maker: fn(&SiteInfo) -> Maker,
 }
 
+impl KernelRuntime {
+    /// Of an engine that comes from a tape, until it is told.
+    fn nobody() -> Self {
+        Self {
+            runtime: Runtime { wire: 0, label: "" },
+            evidence: "",
+            reserved: |number| SiteInfo {
+                id: number.to_string(),
+                name: number.to_string(),
+                location: None,
+                kind: "",
+                system: false,
+                ambiguous: false,
+                created_by: None,
+                note: None,
+            },
+            maker: |_| Maker::Unknown,
+        }
+    }
+}
+
 /// What the engine no longer needs, for the caller to clear.
 #[derive(Debug, Default)]
 pub struct Garbage {
@@ -68,23 +96,35 @@ pub struct Garbage {
     pub processes: Vec<ProcessKey>,
 }
 
-/// All that is known of all processes.
-#[derive(Debug)]
+/// All that is known of all processes. It can be written on a tape, but for what it has to say to its caller.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Engine {
+    #[serde(skip, default = "KernelRuntime::nobody")]
     kernel: KernelRuntime,
     processes: BTreeMap<ProcessKey, Process>,
+    #[serde(with = "shared::values")]
     plans: HashMap<PlanId, Arc<PlanFacts>>,
     uncounted: Vec<Uncounted>,
+    /// The last scan, if `/proc` is where threads are counted.
+    #[serde(default)]
+    scanned: Option<Vec<Scanned>>,
     max_processes: usize,
-    counters: BTreeMap<&'static str, u64>,
+    #[serde(with = "label::keys")]
+    counters: BTreeMap<Label, u64>,
+    #[serde(skip)]
     garbage: Garbage,
+    #[serde(skip)]
     unknown: Vec<ProcessKey>,
     /// Children since the last totals, and their parents: what a parent had spawned by then shows in the next ones.
+    #[serde(default)]
     forks: Vec<(ProcessKey, ProcessKey)>,
     /// Sites whose names are to be asked for, and those that were.
+    #[serde(skip)]
     unnamed: BTreeSet<(PlanId, u64)>,
     asked: HashSet<(PlanId, u64)>,
     lost_counts: u64,
+    #[serde(skip)]
+    last: LastReading,
 }
 
 impl Engine {
@@ -97,6 +137,7 @@ impl Engine {
             processes: BTreeMap::new(),
             plans: HashMap::new(),
             uncounted: Vec::new(),
+            scanned: None,
             max_processes,
             counters: BTreeMap::new(),
             garbage: Garbage::default(),
@@ -105,13 +146,21 @@ impl Engine {
             unnamed: BTreeSet::new(),
             asked: HashSet::new(),
             lost_counts: 0,
+            last: LastReading::default(),
         }
+    }
+
+    /// Goes on from a state that a tape had, in the place of its own.
+    pub fn restore(&mut self, state: Self) {
+        let kernel = self.kernel.clone();
+        *self = Self { kernel, ..state };
     }
 
     /// Takes what happened. There is no other way in, so that a tape of all inputs has everything the engine knows.
     pub fn take(&mut self, input: Input) {
         match input {
             Input::Event(event) => self.apply(&event),
+            Input::Passed { events } => self.add("events", events),
             Input::PlanArmed { plan, facts } => self.plan_armed(plan, *facts),
             Input::PlanDropped { plan } => self.plan_dropped(plan),
             Input::Named { plan, sites } => self.named(plan, sites),
@@ -127,6 +176,7 @@ impl Engine {
             Input::Describe { process, comm, exe } => self.describe(process, &comm, exe.as_deref()),
             Input::Unlisted { process } => self.unlisted(process),
             Input::Uncounted(processes) => self.uncounted(processes),
+            Input::Scanned(processes) => self.scanned = Some(processes),
             Input::Resolve {
                 process,
                 exec,
@@ -140,11 +190,7 @@ impl Engine {
                 number,
                 creation,
             } => self.created(process, exec, plan, number, creation),
-            Input::Totals(Totals {
-                rows,
-                lost_counts,
-                at,
-            }) => self.totals(&rows, lost_counts, at),
+            Input::Totals(totals) => self.totals(totals),
             Input::Sweep { at } => self.sweep(at),
         }
     }
@@ -152,6 +198,9 @@ impl Engine {
     /// Takes one event of the ring.
     fn apply(&mut self, event: &Event) {
         self.count("events");
+        if let Event::Forked { process, .. } | Event::Execed { process, .. } = event {
+            self.last.retake(*process);
+        }
         match event {
             Event::Forked {
                 process,
@@ -182,7 +231,7 @@ impl Engine {
                 None => self.count("events_over_limit"),
             },
             Event::Exited { process, at } => {
-                if let Some(entry) = self.processes.get_mut(process) {
+                if let Some(entry) = self.known(*process) {
                     entry.ended.get_or_insert(*at);
                 }
             }
@@ -193,11 +242,15 @@ impl Engine {
     /// A plan is attached and counts since `facts.armed_at`.
     fn plan_armed(&mut self, plan: PlanId, facts: PlanFacts) {
         self.plans.insert(plan, Arc::new(facts));
+        // Its sites may have been read before it was known.
+        self.last = LastReading::default();
+        self.plan_changed(plan);
     }
 
     /// A plan is detached.
     fn plan_dropped(&mut self, plan: PlanId) {
         self.plans.remove(&plan);
+        self.plan_changed(plan);
         self.unnamed.retain(|(of, _)| *of != plan);
         self.asked.retain(|(of, _)| *of != plan);
     }
@@ -213,6 +266,7 @@ impl Engine {
     fn named(&mut self, plan: PlanId, sites: Vec<(u64, SiteInfo)>) {
         if let Some(facts) = self.plans.get_mut(&plan) {
             Arc::make_mut(facts).named(sites);
+            self.plan_changed(plan);
         }
     }
 
@@ -239,7 +293,7 @@ impl Engine {
 
     /// This image of a process has mapped a file with this plan.
     fn follow(&mut self, process: ProcessKey, plan: PlanId) {
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.follow(plan);
         }
     }
@@ -259,7 +313,7 @@ impl Engine {
         for number in sites.chain(facts.seen.sites()) {
             self.see(plan, number);
         }
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.booked(plan, facts);
         }
     }
@@ -270,35 +324,35 @@ impl Engine {
         for number in sites.chain(facts.seen.sites()) {
             self.see(plan, number);
         }
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.watched(plan, facts);
         }
     }
 
     /// The image has the file no longer mapped.
     fn unfollow(&mut self, process: ProcessKey, plan: PlanId) {
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.unfollow(plan);
         }
     }
 
     /// A process has a runtime that is not followed.
     fn refuse(&mut self, process: ProcessKey, runtime: Runtime, reason: &str) {
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.refuse(runtime, reason);
         }
     }
 
     /// What discovery read of a process. One that was never described is not wanted: it is counted, not shown.
     fn describe(&mut self, process: ProcessKey, comm: &str, exe: Option<&str>) {
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.describe(comm, exe);
         }
     }
 
     /// A process was there before its first task was counted.
     fn unlisted(&mut self, process: ProcessKey) {
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.unlisted = true;
         }
     }
@@ -322,53 +376,19 @@ impl Engine {
 
     /// The kernel runtime's site number of this image leads to this site.
     fn resolve(&mut self, process: ProcessKey, exec: ExecId, number: u64, site: &Arc<SiteInfo>) {
-        if let Some(process) = self.processes.get_mut(&process) {
+        if let Some(process) = self.known(process) {
             process.threads.resolve(exec, number, site);
         }
     }
 
     /// This creation stack of an image was that of a task of this site of a plan.
     fn created(&mut self, process: ProcessKey, exec: ExecId, plan: PlanId, number: u64, by: Creation) {
-        let full = match self.processes.get_mut(&process) {
+        let full = match self.known(process) {
             Some(process) => !process.creations.insert((exec, plan, number), by),
             None => false,
         };
         if full {
             self.count("creation_stacks_over_limit");
-        }
-    }
-
-    /// Takes all rows of totals, as read at `at`, and how many counts the kernel could not store so far.
-    fn totals(&mut self, rows: &[(SiteKey, SiteTotals)], lost_counts: u64, at: BootTime) {
-        self.lost_counts = lost_counts;
-        *self.counters.entry("rows").or_default() += rows.len() as u64;
-        for (key, totals) in rows {
-            if key.plan != 0 {
-                self.see(PlanId(key.plan), key.site);
-            }
-            if !self.processes.contains_key(&key.process) && self.entry(key.process).is_some() {
-                self.unknown.push(key.process);
-            }
-            let Some(process) = self.processes.get_mut(&key.process) else {
-                self.count("rows_of_unknown_processes");
-                continue;
-            };
-            if key.runtime == self.kernel.runtime.wire {
-                if process.threads.row(key.site, *totals, at) {
-                    self.garbage.rows.push(*key);
-                }
-            } else if !process.row(key, *totals) {
-                self.garbage.rows.push(*key);
-            }
-        }
-        for (child, parent) in std::mem::take(&mut self.forks) {
-            let had = self.processes.get(&parent).is_some_and(Process::may_have_tasks);
-            if let Some(child) = self.processes.get_mut(&child).filter(|_| had) {
-                child.inherits();
-            }
-        }
-        for process in self.processes.values_mut() {
-            process.tick(at);
         }
     }
 
@@ -386,6 +406,7 @@ impl Engine {
             .map(|(key, _)| *key)
             .collect();
         for key in over {
+            self.last.retake(key);
             if let Some(process) = self.processes.remove(&key) {
                 self.garbage
                     .rows
@@ -400,26 +421,18 @@ impl Engine {
         std::mem::take(&mut self.garbage)
     }
 
-    /// Everything that is alive, and what ended since the last ticks.
-    #[must_use]
-    pub fn snapshot(&self, at: BootTime) -> Snapshot {
-        let mut counters = self.counters.clone();
-        counters.insert("processes", self.processes.len() as u64);
-        counters.insert("processes_uncounted", self.uncounted.len() as u64);
-        let counted = self
-            .processes
-            .iter()
-            .filter(|(_, process)| process.described)
-            .map(|(key, process)| process.snapshot(*key, &self.kernel, &self.plans, self.lost_counts));
-        let uncounted = self
-            .uncounted
-            .iter()
-            .map(|process| process.snapshot(&self.kernel));
-        Snapshot {
-            at,
-            processes: counted.chain(uncounted).collect(),
-            counters,
-        }
+    /// The process, to be changed; `None` = it is not known.
+    fn known(&mut self, key: ProcessKey) -> Option<&mut Process> {
+        let process = self.processes.get_mut(&key)?;
+        process.shown = None;
+        Some(process)
+    }
+
+    /// What is shown of a plan's processes is no longer true.
+    fn plan_changed(&mut self, plan: PlanId) {
+        let processes = self.processes.values_mut();
+        let users = processes.filter(|process| process.plans.contains(&plan));
+        users.for_each(|process| process.shown = None);
     }
 
     /// The process's entry, made if there is room.
@@ -428,11 +441,18 @@ impl Engine {
             self.count("processes_over_limit");
             return None;
         }
-        Some(self.processes.entry(key).or_default())
+        let process = self.processes.entry(key).or_default();
+        process.shown = None;
+        Some(process)
     }
 
     fn count(&mut self, counter: &'static str) {
-        *self.counters.entry(counter).or_default() += 1;
+        self.add(counter, 1);
+    }
+
+    fn add(&mut self, counter: &'static str, count: u64) {
+        let counter = self.counters.entry(counter).or_default();
+        *counter = counter.saturating_add(count);
     }
 }
 

@@ -1,10 +1,10 @@
 //! One process: its image, its rows, the runtimes in it.
 
 use super::KernelRuntime;
-use super::baseline::Row;
 use super::books::BookFacts;
 use super::creations::Creations;
 use super::plan::PlanFacts;
+use super::rows::Rows;
 use super::runtime::total;
 use super::snapshot::{CountedBy, FollowState, ProcessSnapshot, RuntimeSnapshot};
 use super::threads::Threads;
@@ -12,11 +12,12 @@ use super::watch::WatchFacts;
 use crate::types::{BootTime, ExecId, PlanId, ProcessKey, Runtime};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// How the present image came to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Birth {
     /// It was there before us, or its beginning was not seen.
     #[default]
@@ -36,7 +37,7 @@ pub(super) enum Birth {
 }
 
 /// One process.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Process {
     comm: String,
     exe: Option<String>,
@@ -53,7 +54,7 @@ pub(super) struct Process {
     /// Its threads.
     pub(super) threads: Threads,
     /// Totals of the present image, as the kernel keys them.
-    pub(super) rows: HashMap<SiteKey, Row>,
+    pub(super) rows: Rows,
     /// What the runtimes' own books said, by plan.
     pub(super) books: BTreeMap<PlanId, BookFacts>,
     /// What they said of the plans without probes.
@@ -62,6 +63,9 @@ pub(super) struct Process {
     /// Who creates the tasks of its sites.
     pub(super) creations: Creations,
     refused: BTreeMap<u32, (Runtime, String)>,
+    /// What was last made of all this; `None` = something has changed since.
+    #[serde(skip)]
+    pub(super) shown: Option<Arc<ProcessSnapshot>>,
 }
 
 impl Process {
@@ -104,7 +108,7 @@ impl Process {
         match self.birth {
             Birth::Unseen | Birth::Forked { inherited: true, .. } => true,
             Birth::Forked { inherited: false, .. } | Birth::Execed { .. } => {
-                self.rows.values().any(Row::has_spawned)
+                self.rows.iter().any(|(_, row)| row.has_spawned())
             }
         }
     }
@@ -137,6 +141,10 @@ impl Process {
         self.refused.insert(runtime.wire, (runtime, reason.to_owned()));
     }
 
+    pub(super) fn exec(&self) -> ExecId {
+        self.exec
+    }
+
     /// Takes a row of a runtime that plans follow; `false`: it belongs to an image that is gone.
     pub(super) fn row(&mut self, key: &SiteKey, totals: SiteTotals) -> bool {
         let age = key.exec_id.wrapping_sub(self.exec.0) as i32;
@@ -152,17 +160,20 @@ impl Process {
             }
             self.exec = ExecId(key.exec_id);
         }
-        self.rows.entry(*key).or_default().update(totals);
+        self.rows.entry(key.into()).update(totals);
         true
     }
 
     pub(super) fn tick(&mut self, at: BootTime) {
-        self.threads.tick(at);
+        if self.threads.tick(at) {
+            self.shown = None;
+        }
         // The record of its end may have been lost. Two ticks, because one reading may be torn.
         if self.threads.all_ended() {
             self.idle_ticks = self.idle_ticks.saturating_add(1);
             if self.idle_ticks >= 2 {
                 self.ended.get_or_insert(at);
+                self.shown = None;
             }
         } else {
             self.idle_ticks = 0;
@@ -179,7 +190,8 @@ impl Process {
             runtime: kernel,
             pad: 0,
         });
-        threads.chain(self.rows.keys().copied()).collect()
+        let rows = self.rows.iter().map(|(key, _)| key.whole(process, self.exec.0));
+        threads.chain(rows).collect()
     }
 
     pub(super) fn snapshot(

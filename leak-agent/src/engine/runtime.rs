@@ -226,7 +226,7 @@ impl Process {
         let known = |number: u64| books.map_or(0, |books| books.baseline.at(number));
         let missed = |number: u64| books.map_or_else(Missed::default, |books| books.missed_at(number));
         let mut seen = BTreeSet::new();
-        for (key, row) in &self.rows {
+        for (key, row) in self.rows.iter() {
             let folded = key.plan == 0 && key.site == site::OTHER && key.runtime == facts.runtime.wire;
             if key.plan != plan.0 && !folded {
                 continue;

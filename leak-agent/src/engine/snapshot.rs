@@ -7,7 +7,9 @@ use super::books::Readings;
 use crate::source::books::Wait;
 use crate::source::{Evidence, SiteInfo};
 use crate::types::{BootTime, ProcessKey, Runtime};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The state of all processes at one moment.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +17,7 @@ pub struct Snapshot {
     /// When.
     pub at: BootTime,
     /// Processes by tgid, then start time.
-    pub processes: Vec<ProcessSnapshot>,
+    pub processes: Vec<Arc<ProcessSnapshot>>,
     /// What the engine took in and dropped, by reason; names are those of the metrics.
     pub counters: BTreeMap<&'static str, u64>,
 }
@@ -223,7 +225,7 @@ impl SiteSnapshot {
 }
 
 /// Counts of one site, or a sum of them. `live() = baseline + spawned − finished`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Alive when we began to count.
     pub baseline: u64,
@@ -237,6 +239,8 @@ impl Counts {
     /// Alive now.
     #[must_use]
     pub fn live(self) -> u64 {
-        (self.baseline + self.spawned).saturating_sub(self.finished)
+        self.baseline
+            .saturating_add(self.spawned)
+            .saturating_sub(self.finished)
     }
 }

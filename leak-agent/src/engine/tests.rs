@@ -6,6 +6,9 @@ use crate::source::CodeFrame;
 use crate::source::books::{Listing, SiteCount, SiteWaits, Wait};
 use crate::types::Vaddr;
 use leak_agent_common::key::site;
+use leak_agent_common::totals::SiteTotals;
+
+mod still;
 
 const THREAD: Runtime = Runtime {
     wire: 1,
@@ -118,11 +121,17 @@ fn exec(engine: &mut Engine, process: ProcessKey, exec: u32, at: u64) {
 fn process(engine: &mut Engine, key: ProcessKey) -> ProcessSnapshot {
     engine.describe(key, "app", None);
     let snapshot = engine.snapshot(BootTime(0));
-    snapshot
-        .processes
-        .into_iter()
-        .find(|process| process.key == key)
-        .unwrap()
+    let mut processes = snapshot.processes.into_iter();
+    Arc::unwrap_or_clone(processes.find(|process| process.key == key).unwrap())
+}
+
+/// A reading of all rows.
+fn totals(engine: &mut Engine, rows: &[(SiteKey, SiteTotals)], lost_counts: u64, at: u64) {
+    engine.take(Input::Totals(Totals {
+        rows: rows.to_vec(),
+        lost_counts,
+        at: BootTime(at),
+    }));
 }
 
 fn garbage(engine: &mut Engine, now: BootTime) -> Garbage {
@@ -141,7 +150,7 @@ fn process_after_arming_is_exact_without_system_sites() {
         (task(P, 4, 0x1000), counts(9, 2)),
         (task(P, 4, 0x2000), counts(5, 0)),
     ];
-    engine.totals(&rows, 0, BootTime(300));
+    totals(&mut engine, &rows, 0, 300);
     let tasks = &process(&mut engine, P).runtimes[1];
     assert!(tasks.exact, "{:?}", tasks.reason);
     assert_eq!((tasks.state, tasks.counts.live()), (FollowState::Followed, 7));
@@ -156,7 +165,7 @@ fn process_before_arming_has_a_lower_bound() {
     exec(&mut engine, P, 4, 200);
     engine.follow(P, PLAN);
     for at in [1, 2] {
-        engine.totals(&[(task(P, 4, 0x1000), counts(1, 4))], 0, BootTime(at));
+        totals(&mut engine, &[(task(P, 4, 0x1000), counts(1, 4))], 0, at);
     }
     let tasks = &process(&mut engine, P).runtimes[1];
     assert!(!tasks.exact);
@@ -176,7 +185,7 @@ fn process_with_more_ends_than_beginnings_is_not_exact() {
     exec(&mut engine, P, 4, 200);
     engine.follow(P, PLAN);
     for at in [300, 400] {
-        engine.totals(&[(task(P, 4, 0x1000), counts(1, 4))], 0, BootTime(at));
+        totals(&mut engine, &[(task(P, 4, 0x1000), counts(1, 4))], 0, at);
     }
     let tasks = &process(&mut engine, P).runtimes[1];
     assert!(!tasks.exact);
@@ -204,7 +213,7 @@ fn forked_child_is_exact_only_without_inherited_tasks() {
     engine.apply(&fork(CHILD));
     engine.follow(CHILD, PLAN);
     assert!(process(&mut engine, CHILD).runtimes[1].exact);
-    engine.totals(&[(task(P, 4, 0x1000), counts(1, 0))], 0, BootTime(300));
+    totals(&mut engine, &[(task(P, 4, 0x1000), counts(1, 0))], 0, 300);
     let later = ProcessKey { tgid: 9, ..CHILD };
     engine.apply(&fork(later));
     engine.follow(later, PLAN);
@@ -224,7 +233,7 @@ fn creation_stack_belongs_to_its_image() {
     };
     created(&mut engine, 4, "old");
     created(&mut engine, 5, "new");
-    engine.totals(&[(task(P, 4, 0x1000), counts(1, 0))], 0, BootTime(300));
+    totals(&mut engine, &[(task(P, 4, 0x1000), counts(1, 0))], 0, 300);
     let told = |engine: &mut Engine| {
         let site = process(engine, P).runtimes[1].sites.first().cloned().unwrap();
         let calls = site.info.created_by.unwrap();
@@ -233,7 +242,7 @@ fn creation_stack_belongs_to_its_image() {
     assert_eq!(told(&mut engine).as_deref(), Some("old"));
     exec(&mut engine, P, 5, 400);
     engine.follow(P, PLAN);
-    engine.totals(&[(task(P, 5, 0x1000), counts(1, 0))], 0, BootTime(500));
+    totals(&mut engine, &[(task(P, 5, 0x1000), counts(1, 0))], 0, 500);
     assert_eq!(told(&mut engine).as_deref(), Some("new"));
 }
 
@@ -243,14 +252,14 @@ fn rows_of_the_image_before_exec_are_garbage() {
     let mut engine = engine();
     engine.plan_armed(PLAN, facts(100));
     exec(&mut engine, P, 4, 200);
-    engine.totals(&[(task(P, 4, 0x1000), counts(5, 0))], 0, BootTime(300));
+    totals(&mut engine, &[(task(P, 4, 0x1000), counts(5, 0))], 0, 300);
     exec(&mut engine, P, 5, 400);
     engine.follow(P, PLAN);
     let rows = [
         (task(P, 4, 0x1000), counts(5, 0)),
         (task(P, 5, 0x1000), counts(2, 1)),
     ];
-    engine.totals(&rows, 0, BootTime(500));
+    totals(&mut engine, &rows, 0, 500);
     assert_eq!(process(&mut engine, P).runtimes[1].counts.live(), 1);
     assert_eq!(garbage(&mut engine, BootTime(500)).rows, [task(P, 4, 0x1000)]);
 }
@@ -262,23 +271,24 @@ fn ticket_counts_at_the_site_it_is_resolved_to() {
     let site = Arc::new(info("user", false));
     let (early, late) = (site::TICKET | 1, site::TICKET | 2);
     let main = (thread(P, site::MAIN), counts(1, 0));
-    engine.totals(&[main, (thread(P, early), counts(1, 0))], 0, BootTime(1));
+    totals(&mut engine, &[main, (thread(P, early), counts(1, 0))], 0, 1);
     engine.resolve(P, ExecId(0), early, &site);
-    engine.totals(
+    totals(
+        &mut engine,
         &[
             main,
             (thread(P, early), counts(1, 1)),
             (thread(P, late), counts(1, 1)),
         ],
         0,
-        BootTime(2),
+        2,
     );
     assert_eq!(
         garbage(&mut engine, BootTime(2)).rows,
         [thread(P, early), thread(P, late)]
     );
     engine.resolve(P, ExecId(0), late, &site);
-    engine.totals(&[main], 0, BootTime(3));
+    totals(&mut engine, &[main], 0, 3);
     let threads = &process(&mut engine, P).runtimes[0];
     let user = threads.sites.iter().find(|site| site.info.id == "user").unwrap();
     assert_eq!((user.counts.spawned, user.counts.finished), (2, 2));
@@ -290,12 +300,13 @@ fn ticket_counts_at_the_site_it_is_resolved_to() {
 fn ticket_without_stack_is_unresolved() {
     let mut engine = engine();
     let main = (thread(P, site::MAIN), counts(1, 0));
-    engine.totals(
+    totals(
+        &mut engine,
         &[main, (thread(P, site::TICKET | 1), counts(1, 1))],
         0,
-        BootTime(1),
+        1,
     );
-    engine.totals(&[main], 0, BootTime(60_000_000_000));
+    totals(&mut engine, &[main], 0, 60_000_000_000);
     let threads = &process(&mut engine, P).runtimes[0];
     assert_eq!((threads.counts.spawned, threads.counts.finished), (2, 1));
     assert!(
@@ -311,9 +322,9 @@ fn ticket_without_stack_is_unresolved() {
 fn process_without_threads_has_ended() {
     let mut engine = engine();
     let rows = [(thread(P, site::MAIN), counts(1, 1))];
-    engine.totals(&rows, 0, BootTime(1));
+    totals(&mut engine, &rows, 0, 1);
     assert!(process(&mut engine, P).alive, "one reading proves nothing");
-    engine.totals(&rows, 0, BootTime(2));
+    totals(&mut engine, &rows, 0, 2);
     assert!(!process(&mut engine, P).alive);
     assert!(garbage(&mut engine, BootTime(3)).processes.is_empty());
     let garbage = garbage(&mut engine, BootTime(3_000_000_000));
@@ -340,7 +351,7 @@ fn processes_over_the_limit_are_counted() {
 #[test]
 fn lost_counts_make_all_inexact() {
     let mut engine = engine();
-    engine.totals(&[(thread(P, site::MAIN), counts(1, 0))], 3, BootTime(1));
+    totals(&mut engine, &[(thread(P, site::MAIN), counts(1, 0))], 3, 1);
     let threads = &process(&mut engine, P).runtimes[0];
     assert!(!threads.exact);
     assert!(threads.reason.as_ref().unwrap().starts_with("3 counts"));
@@ -370,7 +381,7 @@ fn process_that_the_kernel_does_not_count_is_partial() {
     assert_eq!(engine.key(P.tgid, 0..u64::MAX), None);
 
     engine.uncounted(Vec::new());
-    engine.totals(&[(thread(P, 70), counts(2, 0))], 0, BootTime(2));
+    totals(&mut engine, &[(thread(P, 70), counts(2, 0))], 0, 2);
     assert_eq!(engine.key(P.tgid, 1_000..1_001), Some(P));
     assert_eq!(engine.key(P.tgid, 1_001..u64::MAX), None);
     assert_eq!(engine.key(P.tgid + 1, 0..u64::MAX), None);
@@ -396,7 +407,7 @@ fn watched(unlisted: usize, reading: Option<WatchFacts>) -> RuntimeSnapshot {
         engine.watched(P, PLAN, reading);
     }
     // What the kernel counts elsewhere, and could not store, is none of its business.
-    engine.totals(&[(thread(P, 1), counts(1, 0))], 3, BootTime(300));
+    totals(&mut engine, &[(thread(P, 1), counts(1, 0))], 3, 300);
     process(&mut engine, P).runtimes.remove(1)
 }
 
@@ -457,7 +468,7 @@ fn tasks_that_no_probe_sees_are_counted_with_their_moment() {
     engine.plan_armed(PLAN, named(facts(100)));
     exec(&mut engine, P, 4, 200);
     engine.follow(P, PLAN);
-    engine.totals(&[(task(P, 4, 0x1000), counts(40, 9))], 0, BootTime(300));
+    totals(&mut engine, &[(task(P, 4, 0x1000), counts(40, 9))], 0, 300);
     let booked = BookFacts {
         seen: seen.clone(),
         ..BookFacts::born()

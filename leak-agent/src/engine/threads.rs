@@ -8,9 +8,10 @@ use super::baseline::Row;
 use super::books::Missed;
 use super::snapshot::{Counts, SiteSnapshot};
 use crate::source::SiteInfo;
-use crate::types::{BootTime, ExecId};
+use crate::types::{BootTime, ExecId, shared};
 use leak_agent_common::key::site;
 use leak_agent_common::totals::SiteTotals;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +21,33 @@ const STACK_OVERDUE: Duration = Duration::from_secs(10);
 /// Site names kept per process; beyond, further sites stay unresolved.
 const MAX_NAMES: usize = 16_384;
 
+/// Counts of a site.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Folded {
+    #[serde(with = "shared")]
+    info: Arc<SiteInfo>,
+    counts: Counts,
+}
+
+impl Folded {
+    fn none(info: &Arc<SiteInfo>) -> Self {
+        Self {
+            info: Arc::clone(info),
+            counts: Counts::default(),
+        }
+    }
+}
+
 /// The sites of one process.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Threads {
-    rows: HashMap<u64, Row>,
+    rows: BTreeMap<u64, Row>,
+    #[serde(with = "shared::values")]
     names: HashMap<u64, Arc<SiteInfo>>,
     /// Tickets whose task has ended before their site was known.
     closed: HashMap<u64, (Counts, BootTime)>,
     /// Tickets that are done with, by site id.
-    folded: BTreeMap<String, (Arc<SiteInfo>, Counts)>,
+    folded: BTreeMap<String, Folded>,
     /// Tickets that are done with, and whose site will not be known.
     lost: Counts,
 }
@@ -61,8 +80,9 @@ impl Threads {
         }
     }
 
-    /// Gives up on stacks that are overdue.
-    pub(super) fn tick(&mut self, now: BootTime) {
+    /// Gives up on stacks that are overdue. `true` = there were some.
+    pub(super) fn tick(&mut self, now: BootTime) -> bool {
+        let before = self.closed.len();
         let lost = &mut self.lost;
         self.closed.retain(|_, (counts, since)| {
             let keep = now.since(*since) < STACK_OVERDUE;
@@ -71,14 +91,13 @@ impl Threads {
             }
             keep
         });
+        self.closed.len() != before
     }
 
     fn fold(&mut self, info: &Arc<SiteInfo>, counts: Counts) {
-        let entry = self
-            .folded
-            .entry(info.id.clone())
-            .or_insert_with(|| (Arc::clone(info), Counts::default()));
-        entry.1 = sum(entry.1, counts);
+        let entry = self.folded.entry(info.id.clone());
+        let entry = entry.or_insert_with(|| Folded::none(info));
+        entry.counts = sum(entry.counts, counts);
     }
 
     /// Whether every task has ended. `false` also while nothing is known.
@@ -100,10 +119,9 @@ impl Threads {
     pub(super) fn sites(&self, kernel: &KernelRuntime) -> Vec<SiteSnapshot> {
         let mut sites = self.folded.clone();
         let mut add = |info: &Arc<SiteInfo>, counts: Counts| {
-            let entry = sites
-                .entry(info.id.clone())
-                .or_insert_with(|| (Arc::clone(info), Counts::default()));
-            entry.1 = sum(entry.1, counts);
+            let entry = sites.entry(info.id.clone());
+            let entry = entry.or_insert_with(|| Folded::none(info));
+            entry.counts = sum(entry.counts, counts);
         };
         let unresolved = Arc::new((kernel.reserved)(site::UNRESOLVED));
         for (number, row) in &self.rows {
@@ -123,7 +141,7 @@ impl Threads {
         }
         let sites = sites
             .into_values()
-            .map(|(info, counts)| SiteSnapshot::new((*info).clone(), counts));
+            .map(|site| SiteSnapshot::new((*site.info).clone(), site.counts));
         let mut sites: Vec<_> = sites.collect();
         sites.sort_by(|a, b| {
             b.counts
@@ -138,8 +156,8 @@ impl Threads {
 /// The sum of two counts.
 pub(super) fn sum(a: Counts, b: Counts) -> Counts {
     Counts {
-        baseline: a.baseline + b.baseline,
-        spawned: a.spawned + b.spawned,
-        finished: a.finished + b.finished,
+        baseline: a.baseline.saturating_add(b.baseline),
+        spawned: a.spawned.saturating_add(b.spawned),
+        finished: a.finished.saturating_add(b.finished),
     }
 }

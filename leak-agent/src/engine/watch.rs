@@ -129,9 +129,9 @@ impl Process {
                 .flatten(),
             added: sum(|each| each.added),
             retained: sum(|each| each.retained),
-            readings: all.iter().map(|each| each.readings).sum(),
-            walks: all.iter().map(|each| each.walks).sum(),
-            searches: all.iter().map(|each| each.searches).sum(),
+            readings: all.iter().fold(0, |sum, each| sum.saturating_add(each.readings)),
+            walks: all.iter().fold(0, |sum, each| sum.saturating_add(each.walks)),
+            searches: all.iter().fold(0, |sum, each| sum.saturating_add(each.searches)),
         })
     }
 }

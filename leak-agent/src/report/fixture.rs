@@ -168,7 +168,7 @@ pub(crate) fn report(seconds: u64, processes: Vec<ProcessSnapshot>) -> Report {
 pub(crate) fn judged(seconds: u64, processes: Vec<ProcessSnapshot>, judgement: &Judgement) -> Report {
     let snapshot = Snapshot {
         at: BootTime((1_000 + seconds) * 1_000_000_000),
-        processes,
+        processes: processes.into_iter().map(Arc::new).collect(),
         counters: BTreeMap::from([("records", 40)]),
     };
     Report::build(&snapshot, judgement, &facts())

@@ -5,6 +5,7 @@ use crate::report::schema_json;
 use crate::source::{SiteInfo, thread, tokio};
 use crate::types::ProcessKey;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn info(id: usize, system: bool) -> SiteInfo {
     SiteInfo {
@@ -28,7 +29,7 @@ fn snapshot_of(sites: &[(Counts, bool)]) -> Snapshot {
     }
     Snapshot {
         at: BootTime(10_000_000_000),
-        processes: vec![ProcessSnapshot {
+        processes: vec![Arc::new(ProcessSnapshot {
             key: ProcessKey {
                 start_boottime: 2_500_000_000,
                 tgid: 7,
@@ -59,9 +60,14 @@ fn snapshot_of(sites: &[(Counts, bool)]) -> Snapshot {
                     .collect(),
             }],
             schedulers: Vec::new(),
-        }],
+        })],
         counters: BTreeMap::from([("events", 5)]),
     }
+}
+
+/// The process in it.
+fn shown(snapshot: &mut Snapshot) -> &mut ProcessSnapshot {
+    Arc::make_mut(&mut snapshot.processes[0])
 }
 
 fn counts(baseline: u64, spawned: u64, finished: u64) -> Counts {
@@ -116,8 +122,8 @@ fn site_with_more_finished_than_known_is_repaired_and_marked() {
 #[test]
 fn runtime_whose_sites_do_not_add_up_is_marked() {
     let mut snapshot = snapshot_of(&[(counts(0, 5, 1), false)]);
-    snapshot.processes[0].runtimes[0].counts.spawned = 6;
-    snapshot.processes[0].runtimes[0].reason = Some("late".to_owned());
+    shown(&mut snapshot).runtimes[0].counts.spawned = 6;
+    shown(&mut snapshot).runtimes[0].reason = Some("late".to_owned());
     let report = Report::build(&snapshot, &Judgement::default(), &AgentFacts::default());
     let runtime = &report.processes[0].runtimes[0];
     assert!(!runtime.exact);
@@ -170,9 +176,9 @@ fn report_as_json_obeys_its_schema() {
     let schema: serde_json::Value = serde_json::from_str(&schema_json()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let mut snapshot = snapshot_of(&[(counts(1, 10, 4), false)]);
-    snapshot.processes[0].exe = None;
-    snapshot.processes[0].runtimes[0].runtime = thread::RUNTIME;
-    snapshot.processes[0].runtimes[0].state = FollowState::Partial;
+    shown(&mut snapshot).exe = None;
+    shown(&mut snapshot).runtimes[0].runtime = thread::RUNTIME;
+    shown(&mut snapshot).runtimes[0].state = FollowState::Partial;
     let facts = AgentFacts {
         mode: Mode::ProcOnly {
             reason: "no privilege".to_owned(),

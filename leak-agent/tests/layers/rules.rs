@@ -125,8 +125,13 @@ pub(crate) fn broken(file: &File) -> Vec<Breach> {
             breach(Rule::Anyhow, named.line, what());
         }
         let inner = within(&["source", "stack", "bpf", "discovery", "detect"]);
-        // What is on a tape: the engine's inputs, and what they hold.
-        let boundary = [["source", "plan"], ["source", "books"], ["source", "creation"]];
+        // What is on a tape: what reaches engine and detectors, and what that holds.
+        let boundary = [
+            ["source", "plan"],
+            ["source", "books"],
+            ["source", "creation"],
+            ["detect", "observation"],
+        ];
         let taped = within(&["types", "event", "engine"]) || boundary.iter().any(|name| file.module == *name);
         let serde = named.starts_with(&["serde"]) && inner && !taped;
         let json = named.starts_with(&["serde_json"]) && (inner || taped);

@@ -26,6 +26,7 @@ impl Follower {
         counters.insert("pool_substitutes", self.pool.substitutes());
         counters.extend(self.stacks.counters());
         counters.extend(self.pace.counters());
+        counters.extend(self.line.tape_counters());
         let sizes = self.discovery.sizes();
         let (stacks_waiting, stacks_max) = self.stacks.fill();
         let map = |name, entries: usize, capacity: u64| MapFacts {

@@ -9,7 +9,6 @@ use crate::agent::reconcile::Reconciler;
 use crate::agent::watched::{Watched, Way};
 use crate::config::AgentConfig;
 use crate::discovery::{Action, AttachmentKey, Discovery, Filter, Notice, Pool, Settings};
-use crate::engine::snapshot::{CountedBy, RuntimeSnapshot, SchedulerSnapshot};
 use crate::engine::{Input, PlanFacts, Probes};
 use crate::event::Event;
 use crate::source::{self, HookPlan};
@@ -33,7 +32,6 @@ const UNREADABLE: &str =
 /// What is known of them.
 pub(super) struct Tasks {
     messages: Receiver<Message>,
-    line: Line,
     discovery: Discovery,
     pool: Pool,
     books: Sender<books::Request>,
@@ -90,7 +88,6 @@ impl Tasks {
         };
         Ok(Self {
             messages,
-            line: Line::new("/proc/PID/stat", config.max_processes as usize),
             discovery: Discovery::new(settings, clock::now()),
             pool,
             books,
@@ -109,7 +106,7 @@ impl Tasks {
     }
 
     /// A process has begun, or has a new image.
-    pub(super) fn begins(&mut self, seen: Seen<'_>, now: BootTime) {
+    pub(super) fn begins(&mut self, seen: Seen<'_>, now: BootTime, line: &mut Line) {
         let Seen {
             process,
             comm,
@@ -122,7 +119,7 @@ impl Tasks {
         let at = BootTime(process.start_boottime);
         if first && forked {
             // Nobody is its parent that we could ask: it may have inherited anything.
-            self.line.take(Input::Event(Event::Forked {
+            line.take(Input::Event(Event::Forked {
                 process,
                 parent: process,
                 exec,
@@ -130,7 +127,7 @@ impl Tasks {
                 at,
             }));
         } else {
-            self.line.take(Input::Event(Event::Execed {
+            line.take(Input::Event(Event::Execed {
                 process,
                 exec,
                 comm,
@@ -144,28 +141,28 @@ impl Tasks {
             Notice::Execed { process }
         };
         self.discovery.notice(notice, now);
-        self.act();
+        self.act(line);
     }
 
     /// A process has ended.
-    pub(super) fn ends(&mut self, process: ProcessKey, now: BootTime) {
+    pub(super) fn ends(&mut self, process: ProcessKey, now: BootTime, line: &mut Line) {
         self.images.remove(&process);
-        self.line.take(Input::Event(Event::Exited { process, at: now }));
+        line.take(Input::Event(Event::Exited { process, at: now }));
         self.forget_books(process);
         self.discovery.notice(Notice::Exited { process }, now);
-        self.act();
+        self.act(line);
     }
 
     /// Takes in what the threads found, for this long.
-    pub(super) fn serve(&mut self, time: Duration) {
+    pub(super) fn serve(&mut self, time: Duration, line: &mut Line) {
         let now = clock::now();
         let wait = self.discovery.next_wake().since(now).min(time);
         match self.messages.recv_timeout(wait) {
-            Ok(message) => self.take(message),
+            Ok(message) => self.take(message, line),
             Err(RecvTimeoutError::Timeout) => self.discovery.tick(clock::now()),
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(time), // threads are counted all the same
         }
-        self.act();
+        self.act(line);
     }
 
     /// Everything that was there at the start was looked at, inspected and read.
@@ -173,37 +170,20 @@ impl Tasks {
         self.discovery.settled() && self.watched.all_read()
     }
 
-    /// The runtimes of each process, threads not among them, and what their schedulers do with these.
-    pub(super) fn runtimes(
-        &mut self,
-        now: BootTime,
-    ) -> BTreeMap<ProcessKey, (Vec<RuntimeSnapshot>, Vec<SchedulerSnapshot>)> {
-        self.line.take(Input::Sweep { at: now });
-        let _rows = self.line.take_garbage(); // there are none
-        let snapshot = self.line.snapshot(now);
-        let followed = snapshot.processes.into_iter().map(|mut process| {
-            process
-                .runtimes
-                .retain(|runtime| runtime.counted_by != Some(CountedBy::Kernel));
-            (process.key, (process.runtimes, process.schedulers))
-        });
-        followed.collect()
-    }
-
     /// What came in and what was dropped, by name.
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
         self.discovery.counters().each().collect()
     }
 
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message, line: &mut Line) {
         match message {
             Message::Discovered(done) => self.discovery.done(done, clock::now()),
             Message::Watched(process, plan, facts) => {
                 self.watched.was_read(process, plan);
-                self.line.take(Input::Watched { process, plan, facts });
-                let unnamed = self.line.take_unnamed();
+                line.take(Input::Watched { process, plan, facts });
+                let unnamed = line.take_unnamed();
                 for named in names::by_number(&unnamed, |plan| self.watched.attachment(plan), &self.hooks) {
-                    self.line.take(named);
+                    line.take(named);
                 }
                 for request in names::requests(unnamed, &self.plans, &self.hooks, &self.files) {
                     // Without the thread, sites are shown by their numbers.
@@ -211,7 +191,7 @@ impl Tasks {
                 }
             }
             Message::WatchOver(process, plan) => self.watched.was_read(process, plan),
-            Message::Named(plan, sites) => self.line.take(Input::Named { plan, sites }),
+            Message::Named(plan, sites) => line.take(Input::Named { plan, sites }),
             Message::Compared(asked) => drop(asked),
             // Those of BPF: nobody sends them.
             Message::Events(_)
@@ -225,7 +205,7 @@ impl Tasks {
     }
 
     /// Does what discovery has decided.
-    fn act(&mut self) {
+    fn act(&mut self, line: &mut Line) {
         while let Some(action) = self.discovery.next_action() {
             match action {
                 Action::Run(job) => {
@@ -234,7 +214,7 @@ impl Tasks {
                     }
                 }
                 Action::Describe { process, comm, exe } => {
-                    self.line.take(Input::Describe { process, comm, exe });
+                    line.take(Input::Describe { process, comm, exe });
                 }
                 Action::Unlisted { .. } => {}
                 Action::Attach {
@@ -248,7 +228,7 @@ impl Tasks {
                     let told = if plan.books.is_some() {
                         let id = self.watched.begin(attachment, None);
                         let facts = Box::new(PlanFacts::new(&plan, now, Probes::None));
-                        self.line.take(Input::PlanArmed { plan: id, facts });
+                        line.take(Input::PlanArmed { plan: id, facts });
                         self.plans.insert(attachment, id);
                         if plan.names.is_some() {
                             self.files.insert(attachment, (file, executable));
@@ -265,7 +245,7 @@ impl Tasks {
                     self.files.remove(&attachment);
                     self.plans.remove(&attachment);
                     if let Some((plan, _)) = self.watched.end(&attachment) {
-                        self.line.take(Input::PlanDropped { plan });
+                        line.take(Input::PlanDropped { plan });
                     }
                 }
                 Action::Follow { process, attachment } => {
@@ -273,7 +253,7 @@ impl Tasks {
                     if let (Some(Way::Watch(plan)), Some(hooks)) =
                         (self.watched.follow(process, attachment), hooks)
                     {
-                        self.line.take(Input::Follow { process, plan });
+                        line.take(Input::Follow { process, plan });
                         self.ask_books(books::Request::Watch {
                             process,
                             plan,
@@ -285,7 +265,7 @@ impl Tasks {
                 }
                 Action::Unfollow { process, attachment } => {
                     if let Some(plan) = self.watched.unfollow(process, &attachment) {
-                        self.line.take(Input::Unfollow { process, plan });
+                        line.take(Input::Unfollow { process, plan });
                         self.ask_books(books::Request::Unfollow { process, plan });
                     }
                 }
@@ -297,7 +277,7 @@ impl Tasks {
                 } => {
                     if let Some(runtime) = runtime {
                         let reason = format!("{path}: {reason}");
-                        self.line.take(Input::Refuse {
+                        line.take(Input::Refuse {
                             process,
                             runtime,
                             reason,

@@ -54,7 +54,7 @@ impl Hand {
         let judgement = self.detectors.observe(&Observation {
             snapshot: &Snapshot {
                 at: BootTime(self.at * 1_000_000_000),
-                processes,
+                processes: processes.into_iter().map(Arc::new).collect(),
                 counters: BTreeMap::new(),
             },
             unix: BOOT + self.at as f64,

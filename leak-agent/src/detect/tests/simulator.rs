@@ -455,11 +455,11 @@ impl Run {
         };
         Snapshot {
             at,
-            processes: vec![process(
+            processes: vec![std::sync::Arc::new(process(
                 self.pid,
                 self.started,
                 vec![runtime(by, sites.collect())],
-            )],
+            ))],
             counters: std::collections::BTreeMap::new(),
         }
     }
