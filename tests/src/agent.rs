@@ -65,26 +65,53 @@ impl Agent {
     /// Starts it with these further arguments and waits until it is ready.
     #[must_use]
     pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
-        let mut agent = Self::start_unready(arguments);
+        Self::start_unready(arguments).once_ready()
+    }
+
+    /// Waits until it is ready.
+    #[must_use]
+    pub fn once_ready(mut self) -> Self {
         until("the agent is ready", || {
-            if let Some(status) = agent.child.try_wait().unwrap() {
-                panic!("the agent ended with {status}: {}", agent.log());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the agent ended with {status}: {}", self.log());
             }
-            let report = agent.try_report()?;
+            let report = self.try_report()?;
             match report.agent.waiting_for {
                 None => Ok(()),
                 Some(reason) => Err(format!("waiting for {reason}")),
             }
         });
-        agent
+        self
+    }
+
+    /// Starts it as root with these capabilities and no others ("bpf", "sys_ptrace"), which it can never get back, and
+    /// does not wait. Where the kernel has more of them than `setpriv` knows, those are gone, too.
+    #[must_use]
+    pub fn start_with_capabilities<S: AsRef<OsStr>>(capabilities: &[&str], arguments: &[S]) -> Self {
+        let mut bounding = "-all".to_owned();
+        for capability in capabilities {
+            bounding.push_str(",+");
+            bounding.push_str(capability);
+        }
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--bounding-set={bounding}"))
+            .args(["--inh-caps=-all", "--no-new-privs", "--"])
+            .arg(binary());
+        Self::start_command(command, arguments)
     }
 
     /// Starts it and does not wait.
     #[must_use]
     pub fn start_unready<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
+        Self::start_command(Command::new(binary()), arguments)
+    }
+
+    /// `command` becomes the agent; its process id stays.
+    fn start_command<S: AsRef<OsStr>>(mut command: Command, arguments: &[S]) -> Self {
         let address = free_port();
         let log = programs::target().join(format!("agent-{}.log", address.port()));
-        let child = Command::new(binary())
+        let child = command
             .arg("run")
             .args(["--interval", "100ms", "--listen", &address.to_string()])
             .args(arguments)

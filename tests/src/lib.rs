@@ -6,11 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 pub mod agent;
+pub mod alerting;
 pub mod books;
 pub mod breakpoints;
 pub mod compare;
 pub mod debian;
 pub mod debugger;
+pub mod deploy;
 pub mod ending;
 pub mod gobooks;
 pub mod golang;
@@ -22,6 +24,7 @@ pub mod probed;
 pub mod proc;
 pub mod profile;
 pub mod programs;
+pub mod rules;
 pub mod server;
 pub mod silence;
 pub mod sink;

