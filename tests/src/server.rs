@@ -18,8 +18,14 @@ impl Server {
     /// Starts it on a free port and waits until it listens there.
     #[must_use]
     pub fn start(program: &Path, arguments: impl FnOnce(SocketAddr) -> Vec<String>) -> Self {
+        Self::run(Command::new(program), arguments)
+    }
+
+    /// The same, with a command that is prepared and in the end becomes the server.
+    #[must_use]
+    pub fn run(mut command: Command, arguments: impl FnOnce(SocketAddr) -> Vec<String>) -> Self {
         let address = free_port();
-        let child = Command::new(program)
+        let child = command
             .args(arguments(address))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

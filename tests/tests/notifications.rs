@@ -369,7 +369,7 @@ fn leak_is_listed_by_a_real_alertmanager_until_it_is_over() {
         "route:\n  receiver: none\nreceivers:\n  - name: none\n",
     );
     let storage = folder.0.join("storage");
-    let alertmanager = Server::start(&tools::alertmanager("prometheus-alertmanager"), |address| {
+    let alertmanager = Server::run(tools::alertmanager(), |address| {
         vec![
             format!("--config.file={}", config.display()),
             format!("--storage.path={}", storage.display()),
