@@ -92,7 +92,7 @@ pub fn go_files(go: &Path, other: &Path, folder: &Path) -> Vec<PathBuf> {
         let at = of_table + 8 * word;
         write(&format!("table-{word}-none"), &|bytes| bytes[at..at + 8].fill(0));
         write(&format!("table-{word}-all"), &|bytes| {
-            bytes[at..at + 8].fill(0xff)
+            bytes[at..at + 8].fill(0xff);
         });
     }
     // The table's contents: random, and cut off.

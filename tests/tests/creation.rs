@@ -1,4 +1,5 @@
 //! Creation stacks: the report says who asks for the tasks of a site, by the calls that the program really made.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 use leak_agent::report::{Call, Runtime};
 use leak_agent_tests::compare::{describe, until_probed};

@@ -1,4 +1,5 @@
 //! Somebody is told: a program leaks, and webhook, Alertmanager and command hear of it, through outages and restarts.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 use leak_agent::output::alert::{News, Notification};
 use leak_agent_tests::agent::{free_port, run as agent_run};
@@ -361,7 +362,8 @@ fn listed(address: SocketAddr, pid: u32) -> Vec<Value> {
     let (status, body) = http::get(address, "/api/v2/alerts").unwrap();
     assert_eq!(status, 200, "{body}");
     let alerts: Vec<Value> = serde_json::from_str(&body).unwrap();
-    let of_process = |alert: &Value| alert["labels"]["pid"] == pid.to_string();
+    let pid = pid.to_string();
+    let of_process = |alert: &Value| alert["labels"]["pid"] == pid.as_str();
     alerts.into_iter().filter(of_process).collect()
 }
 

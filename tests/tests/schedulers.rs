@@ -1,5 +1,6 @@
 //! What the schedulers of runtimes do with threads, against what the programs made them do; and all runtimes of one machine side
 //! by side.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 use leak_agent::report::{Process, Report, Runtime, Scheduler, Site};
 use leak_agent_tests::compare::{describe, sum, until_equal};

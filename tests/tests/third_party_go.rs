@@ -1,5 +1,6 @@
 //! Go programs that nobody here wrote, stripped as Debian ships them, attached after they have been under load: goroutine by
 //! goroutine what they say themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a harness fails by panicking, with the reason
 
 use leak_agent::report::State;
 use leak_agent_tests::compare::describe;

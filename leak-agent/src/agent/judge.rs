@@ -74,10 +74,8 @@ fn tell(news: &News) {
         Change::Reopened => "finding reopened",
         Change::Resolved => "finding resolved",
         Change::Confirmed if suppressed => "leak, suppressed",
-        Change::Confirmed => {
-            tracing::warn!(process, fingerprint, site, priority, sentence, "leak");
-            return;
-        }
+        // Whoever is to be told is told by the receivers, the log among them.
+        Change::Confirmed => "leak",
     };
     tracing::info!(process, fingerprint, site, priority, sentence, "{what}");
 }

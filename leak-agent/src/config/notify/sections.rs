@@ -104,7 +104,7 @@ impl NotifyConfig {
         let mut names = BTreeSet::new();
         let mut checked = Vec::new();
         for (index, section) in receivers.into_iter().enumerate() {
-            let receiver = receiver(index, section)?;
+            let receiver = receiver(index, &section)?;
             if !names.insert(receiver.name.clone()) {
                 return Err(wrong(
                     format!("receiver[{index}].name"),
@@ -168,7 +168,7 @@ impl Keys {
     }
 }
 
-fn receiver(index: usize, section: ReceiverSection) -> Result<ReceiverConfig, ConfigError> {
+fn receiver(index: usize, section: &ReceiverSection) -> Result<ReceiverConfig, ConfigError> {
     let name = section.name.clone().unwrap_or_default();
     let keys = Keys {
         at: format!("receiver[{index}] {name:?}"),
@@ -197,10 +197,10 @@ fn receiver(index: usize, section: ReceiverSection) -> Result<ReceiverConfig, Co
         check_url(url).map_err(|reason| keys.wrong("runbook_base_url", reason))?;
     }
     Ok(ReceiverConfig {
-        target: target(&keys, kind, &section)?,
-        wants: wants(&keys, &section)?,
-        pace: pace(&keys, kind, &section)?,
-        queue: queue(&keys, &section)?,
+        target: target(&keys, kind, section)?,
+        wants: wants(&keys, section)?,
+        pace: pace(&keys, kind, section)?,
+        queue: queue(&keys, section)?,
         runbook_base_url,
         dry_run: section.dry_run.unwrap_or(false),
         name,

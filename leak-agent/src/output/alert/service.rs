@@ -243,7 +243,7 @@ impl Outlet {
             match serde_json::from_slice(&memory) {
                 Ok(remembered) => ledger.recall(remembered, now),
                 Err(error) => {
-                    tracing::warn!(%error, receiver = config.name, "cannot read whom it was told of")
+                    tracing::warn!(%error, receiver = config.name, "cannot read whom it was told of");
                 }
             }
         }
