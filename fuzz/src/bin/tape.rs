@@ -76,7 +76,11 @@ fn entries_of(tape: &[u8]) -> Vec<u8> {
 /// A small tape of each kind of thing: as a file, and as entries.
 fn seeds() -> Vec<Vec<u8>> {
     let path = std::env::temp_dir().join(format!("leak-agent-fuzz-{}.tape", std::process::id()));
-    let config = RecordConfig { path: path.clone(), bytes_max: 1 << 30, files: 1 };
+    let config = RecordConfig {
+        path: path.clone(),
+        bytes_max: 1 << 30,
+        files: 1,
+    };
     let header = Header {
         agent: "fuzz".to_owned(),
         evidence: "kernel tracepoints".to_owned(),
@@ -87,19 +91,54 @@ fn seeds() -> Vec<Vec<u8>> {
         runtime: source::thread::RUNTIME,
         evidence: "kernel tracepoints",
         reserved: source::thread::reserved,
- maker: source::thread::maker,
+        maker: source::thread::maker,
     };
     let mut engine = Engine::new(kernel, 4);
-    let process = ProcessKey { start_boottime: 5, tgid: 6, pad: 0 };
+    let process = ProcessKey {
+        start_boottime: 5,
+        tgid: 6,
+        pad: 0,
+    };
     let row = |site, spawned| {
-        let key = SiteKey { process, site, plan: 0, exec_id: 0, runtime: 1, pad: 0 };
-        (key, SiteTotals { spawned, finished: 1, baseline: 0 })
+        let key = SiteKey {
+            process,
+            site,
+            plan: 0,
+            exec_id: 0,
+            runtime: 1,
+            pad: 0,
+        };
+        (
+            key,
+            SiteTotals {
+                spawned,
+                finished: 1,
+                baseline: 0,
+            },
+        )
     };
     let inputs = [
-        Input::Event(Event::Execed { process, exec: ExecId(1), comm: "a".to_owned(), at: BootTime(7) }),
-        Input::Describe { process, comm: "a".to_owned(), exe: None },
-        Input::Totals(Totals { rows: vec![row(1, 1), row(2, 4)], lost_counts: 0, at: BootTime(8) }),
-        Input::Totals(Totals { rows: vec![row(1, 1), row(9, 4), row(2, 5)], lost_counts: 0, at: BootTime(9) }),
+        Input::Event(Event::Execed {
+            process,
+            exec: ExecId(1),
+            comm: "a".to_owned(),
+            at: BootTime(7),
+        }),
+        Input::Describe {
+            process,
+            comm: "a".to_owned(),
+            exe: None,
+        },
+        Input::Totals(Totals {
+            rows: vec![row(1, 1), row(2, 4)],
+            lost_counts: 0,
+            at: BootTime(8),
+        }),
+        Input::Totals(Totals {
+            rows: vec![row(1, 1), row(9, 4), row(2, 5)],
+            lost_counts: 0,
+            at: BootTime(9),
+        }),
         Input::Sweep { at: BootTime(10) },
     ];
     for input in inputs {
@@ -111,7 +150,10 @@ fn seeds() -> Vec<Vec<u8>> {
     let seed = std::fs::read(&path).expect("the tape");
     let _ = std::fs::remove_file(path);
     let entries = entries_of(&seed);
-    assert!(Reader::new(tape_of(&entries).as_slice()).is_ok(), "what is fuzzed is no tape");
+    assert!(
+        Reader::new(tape_of(&entries).as_slice()).is_ok(),
+        "what is fuzzed is no tape"
+    );
     let with = |how: u8, bytes: &[u8]| [&[how], bytes].concat();
     vec![with(0, &seed), with(1, &entries)]
 }
