@@ -14,6 +14,7 @@ use aya_ebpf::{
     macros::uprobe,
     programs::ProbeContext,
 };
+use core::mem::MaybeUninit;
 use leak_agent_common::{
     counter::Counter,
     key::{SiteKey, site},
@@ -29,14 +30,9 @@ pub(crate) fn go_hook(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// What the runtime's `g` holds in a row: the address behind the `go` statement, a word of no interest, and the address of
-/// the function that was started.
-#[repr(C)]
-struct Origin {
-    statement: u64,
-    ancestors: u64,
-    function: u64,
-}
+/// What the runtime's `g` holds in a row, in words: the address behind the `go` statement, one of no interest, and the address
+/// of the function that was started.
+const ORIGIN: u32 = 24;
 
 #[inline(always)]
 fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
@@ -47,31 +43,38 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
     if plan.armed == 0 {
         return Err(Counter::UnarmedHits);
     }
+    // The key's own memory takes what is read of the process: with a buffer beside it the program would need so much stack that
+    // the kernel (6.18) gives it a private one, which every access to memory of the process then pays for.
+    let mut key = MaybeUninit::<SiteKey>::uninit();
+    let site = match find_site(ctx, point, key.as_mut_ptr().cast()) {
+        Some(site) => site,
+        None => {
+            bump(Counter::UnreadableHeader);
+            site::OTHER
+        }
+    };
     let task = Task::current();
-    let mut key = SiteKey {
+    let key = key.write(SiteKey {
         process: task.process(),
-        site: site::OTHER,
+        site,
         plan: point.plan,
         exec_id: task.exec_id(),
         runtime: point.runtime,
         pad: 0,
-    };
-    if !find_site(ctx, point, &mut key.site) {
-        bump(Counter::UnreadableHeader);
-    }
+    });
     let delta = if point.role == role::SPAWN {
         SPAWNED
     } else {
         FINISHED
     };
-    let is_turn = add_hooked(ctx, &key, delta)?;
+    let is_turn = add_hooked(ctx, key, delta)?;
     if is_turn
         && point.role == role::SPAWN
-        && let Err(counter) = tell(ctx, &key, point)
+        && let Err(counter) = tell(ctx, key, point)
     {
         bump(counter);
     }
-    ring::stream(&key, point.role)
+    ring::stream(key, point.role)
 }
 
 /// Tells who created a goroutine: the stack is that of the goroutine that said `go`, not the one that its thread is on.
@@ -103,39 +106,40 @@ fn frame_pointer(creator: u64, point: &Point) -> u64 {
     creator.wrapping_add(distance)
 }
 
-/// The statement and the function, each as a distance from the text's beginning; `false` if they cannot be read or are
-/// not there.
+/// The statement and the function, each as a distance from the text's beginning; `None` if they cannot be read or are not
+/// there. `buffer`: at least [`ORIGIN`] bytes, whose contents are lost.
 #[inline(always)]
-fn find_site(ctx: &ProbeContext, point: &Point, site: &mut u64) -> bool {
+fn find_site(ctx: &ProbeContext, point: &Point, buffer: *mut u64) -> Option<u64> {
     let regs = ctx.as_ptr().cast::<u64>();
-    // SAFETY: words of `struct pt_regs`: rax, rcx and the instruction pointer, which the kernel has set back to the
-    // probed instruction.
-    let (rax, rcx, ip) = unsafe { (*regs.add(10), *regs.add(11), *regs.add(16)) };
-    let mut origin = Origin {
-        statement: rcx,
-        ancestors: 0,
-        function: 0,
-    };
-    let read = if point.role == role::SPAWN {
+    // SAFETY: a word of `struct pt_regs`: rax.
+    let rax = unsafe { *regs.add(10) };
+    let (statement, function) = if point.role == role::SPAWN {
         // rax is the function value: its first word is the code.
-        // SAFETY: writes one word; a fault is an error.
-        unsafe { bpf_probe_read_user((&raw mut origin.function).cast(), 8, rax as *const _) }
+        // SAFETY: writes one word of the buffer; a fault is an error.
+        if unsafe { bpf_probe_read_user(buffer.cast(), 8, rax as *const _) } != 0 {
+            return None;
+        }
+        // SAFETY: rcx, and the word that was read.
+        unsafe { (*regs.add(11), *buffer) }
     } else {
         // rax is the goroutine's `g`.
         let at = rax.wrapping_add(point.field.into());
-        // SAFETY: writes the three words; a fault is an error.
-        unsafe { bpf_probe_read_user((&raw mut origin).cast(), 24, at as *const _) }
+        // SAFETY: writes three words of the buffer; a fault is an error.
+        if unsafe { bpf_probe_read_user(buffer.cast(), ORIGIN, at as *const _) } != 0 {
+            return None;
+        }
+        // SAFETY: two of the words that were read.
+        unsafe { (*buffer, *buffer.add(2)) }
     };
-    if read != 0 {
-        return false;
-    }
+    // SAFETY: the instruction pointer, which the kernel has set back to the probed instruction. Registers are looked at when
+    // they are needed: kept across a call, they would take stack.
+    let ip = unsafe { *regs.add(16) };
     // From the run-time address of the text's beginning.
     let text = ip.wrapping_sub(point.vaddr).wrapping_add(point.site);
-    let statement = origin.statement.wrapping_sub(text);
-    let function = origin.function.wrapping_sub(text);
+    let statement = statement.wrapping_sub(text);
+    let function = function.wrapping_sub(text);
     if (statement | function) >> 32 != 0 || statement == 0 {
-        return false;
+        return None;
     }
-    *site = (statement << 32) | function;
-    true
+    Some((statement << 32) | function)
 }
