@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::uprobe,
     programs::ProbeContext,
 };
-use core::mem::MaybeUninit;
+use core::{mem::MaybeUninit, ptr::read_volatile};
 use leak_agent_common::{
     counter::Counter,
     key::{SiteKey, site},
@@ -119,8 +119,9 @@ fn find_site(ctx: &ProbeContext, point: &Point, buffer: *mut u64) -> Option<u64>
         if unsafe { bpf_probe_read_user(buffer.cast(), 8, rax as *const _) } != 0 {
             return None;
         }
-        // SAFETY: rcx, and the word that was read.
-        unsafe { (*regs.add(11), *buffer) }
+        // SAFETY: rcx, and the word that was read. Volatile, or both ways become one load through a changed pointer to the
+        // context, which the verifier refuses.
+        unsafe { (read_volatile(regs.add(11)), *buffer) }
     } else {
         // rax is the goroutine's `g`.
         let at = rax.wrapping_add(point.field.into());
@@ -133,7 +134,7 @@ fn find_site(ctx: &ProbeContext, point: &Point, buffer: *mut u64) -> Option<u64>
     };
     // SAFETY: the instruction pointer, which the kernel has set back to the probed instruction. Registers are looked at when
     // they are needed: kept across a call, they would take stack.
-    let ip = unsafe { *regs.add(16) };
+    let ip = unsafe { read_volatile(regs.add(16)) };
     // From the run-time address of the text's beginning.
     let text = ip.wrapping_sub(point.vaddr).wrapping_add(point.site);
     let statement = statement.wrapping_sub(text);
