@@ -3,7 +3,7 @@
 use crate::books::{Reader, bias};
 use crate::programs;
 use crate::{Target, Truth};
-use leak_agent::elf::{Elf, Image};
+use leak_agent::elf::Elf;
 use leak_agent::source::go::Go;
 use leak_agent::source::{HookPlan, Inspection, Source as _};
 use leak_agent::sys::memory::RemoteMemory;
@@ -36,20 +36,8 @@ pub fn reader(target: &Target, path: &Path, plan: &HookPlan) -> Option<Reader> {
     let id = proc::id_of(target.pid()).unwrap().expect("the target runs");
     Some(Reader {
         memory: RemoteMemory::open(&id).unwrap(),
-        books: plan.books.as_ref()?.open(moved(target.pid(), path)),
+        books: plan.books.as_ref()?.open(bias(target.pid(), path)),
     })
-}
-
-/// Run-time minus file address, also where the file's addresses do not begin at 0.
-#[must_use]
-pub fn moved(pid: u32, path: &Path) -> u64 {
-    let data = std::fs::read(path).unwrap();
-    let elf = Elf {
-        data: &data,
-        id: ExecutableId::BuildId(b"moved".to_vec()),
-        debug: None,
-    };
-    bias(pid, path) - Image::parse(&elf).unwrap().segments()[0].start
 }
 
 /// A folder for one test, and the program with it as its argument, with goroutines that wait in every way.

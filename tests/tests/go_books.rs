@@ -8,8 +8,9 @@ use leak_agent::source::go;
 use leak_agent::sys::memory::Memory as _;
 use leak_agent::types::ExecutableId;
 use leak_agent_tests::books::Reader;
+use leak_agent_tests::books::bias;
 use leak_agent_tests::compare::{check_identity, describe};
-use leak_agent_tests::gobooks::{counted, inspected, moved, reader, with_version, zoo};
+use leak_agent_tests::gobooks::{counted, inspected, reader, with_version, zoo};
 use leak_agent_tests::golang::{Flavour, GoProbe};
 use leak_agent_tests::wait::until;
 use leak_agent_tests::{Agent, Target, Truth, privilege, programs};
@@ -246,7 +247,7 @@ fn stacks(reader: &Reader, tasks: &[LiveTask], data: &[u8], told: &BTreeMap<u64,
     let module = go::module(&elf).unwrap();
     let table = module.open(&image).unwrap();
     let pid = reader.memory.pid();
-    let bias = moved(pid, &std::fs::read_link(format!("/proc/{pid}/exe")).unwrap());
+    let bias = bias(pid, &std::fs::read_link(format!("/proc/{pid}/exe")).unwrap());
     let mut whole = 0;
     for task in tasks.iter().filter(|task| told.contains_key(&task.id.unwrap())) {
         let Some(stack) = task.stack else { continue };
