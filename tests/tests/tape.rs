@@ -24,6 +24,17 @@ fn recording(path: &Path, programs: &[&Path]) -> Agent {
     Agent::start(&arguments)
 }
 
+/// Waits until what was reported before is on the disk: for two more flushes.
+fn written(path: &Path) {
+    let size = || std::fs::metadata(path).map_or(0, |file| file.len());
+    for _ in 0..2 {
+        let before = size();
+        until("more is on the disk", || {
+            (size() > before).then_some(()).ok_or("not yet")
+        });
+    }
+}
+
 /// What `replay` prints of all ticks, and what it says.
 fn replay(path: &Path) -> (String, String) {
     let path = path.as_os_str().to_owned();
@@ -57,6 +68,7 @@ fn replay_of_a_real_run_gives_the_reports_of_the_run() {
         early.command(command);
         served.push(agent.next_report());
     }
+    late.command("park 30");
     until("the tasks are followed", || {
         let runtime = agent.runtime(late.pid(), "tokio")?;
         served.push(agent.report());
@@ -97,14 +109,7 @@ fn replay_after_a_kill_has_all_but_the_end() {
     target.command("park 9");
     let mut agent = recording(&path, &[&threads]);
     let seen = agent.next_report();
-    // What was reported before two more flushes is on the disk.
-    let size = || std::fs::metadata(&path).map_or(0, |file| file.len());
-    for _ in 0..2 {
-        let before = size();
-        until("more is on the disk", || {
-            (size() > before).then_some(()).ok_or("not yet")
-        });
-    }
+    written(&path);
     agent.signal(Signal::KILL);
     agent.ended();
     let (lines, said) = replay(&path);
@@ -148,12 +153,13 @@ fn tape_on_a_full_disk_ends_and_the_agent_goes_on() {
     let agent = Agent::start(&[
         OsString::from("--record"),
         path.clone().into(),
-        "--interval".into(),
-        "50ms".into(),
         "--exe".into(),
         threads.into(),
     ]);
-    std::fs::write(disk.0.join("filler"), vec![1; 40 << 10]).expect("room");
+    written(&path);
+    // All that is left but the rest of the tape's last page.
+    let filled = std::fs::write(disk.0.join("filler"), vec![1; 64 << 10]);
+    assert!(filled.is_err(), "the disk is larger than it should be");
     until("the tape has ended", || {
         target.command("joined 20");
         let counters = agent.report().agent.counters;
