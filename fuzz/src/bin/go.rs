@@ -82,7 +82,7 @@ fn check(books: &mut dyn ProcessBooks, memory: &Changing) {
             assert!(counters.len() <= 1);
         }
         if let Ok(Some(work)) = books.threads(memory) {
-            let all: u64 = work.activities.iter().map(|(_, threads)| *threads).sum();
+            let all: u64 = work.activities.iter().map(|activity| activity.threads).sum();
             assert!(work.bound <= all, "{work:?}");
         }
         let Ok(listing) = books.list(memory, LIMIT) else {
