@@ -1,7 +1,7 @@
 //! Ring records of any bytes and any alignment: a record or an error.
 #![no_main]
 
-use leak_agent_common::key::ProcessKey;
+use leak_agent_common::key::{ProcessKey, SiteKey};
 use leak_agent_common::record::{Header, ProcessRecord, Record, StackRecord, kind};
 use libfuzzer_sys::fuzz_target;
 use zerocopy::IntoBytes as _;
@@ -36,10 +36,18 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let stack = StackRecord {
         header: header(kind::STACK),
-        site: 1,
+        site: SiteKey {
+            process: header(kind::STACK).process,
+            site: 1,
+            plan: 0,
+            exec_id: 1,
+            runtime: 1,
+            pad: 0,
+        },
         ip: 0x1000,
         sp: 0x2000,
         bp: 0x2010,
+        bias: 0,
         stack_start: 0x2000,
         stack_len: 16,
         flags: 0,
