@@ -39,38 +39,19 @@ impl Scanned {
             spawned: 0,
             finished: if self.alive { 0 } else { self.threads },
         };
-        let threads = RuntimeSnapshot {
-            runtime: kernel.runtime,
-            state: FollowState::Partial,
-            reason: Some(match self.exe {
-                Some(_) => FROM_PROC.to_owned(),
-                None => format!("{FROM_PROC}{CLOSED}"),
-            }),
-            version: None,
-            evidence: Some(kernel.evidence.into()),
-            points: 0,
-            points_emulated: 0,
+        let threads = from_proc(
+            kernel,
             counts,
-            exact: true,
-            books: None,
-            counted_by: Some(CountedBy::Proc),
-            watch: None,
-            listed_at: None,
-            probes: None,
-            sites: vec![SiteSnapshot::new(
-                SiteInfo {
-                    id: "proc".to_owned(),
-                    name: "all threads".to_owned(),
-                    location: None,
-                    kind: "any",
-                    system: false,
-                    ambiguous: false,
-                    created_by: None,
-                    note: Some("without BPF nothing tells where a thread was created".to_owned()),
+            FromProc {
+                reason: match self.exe {
+                    Some(_) => FROM_PROC.to_owned(),
+                    None => format!("{FROM_PROC}{CLOSED}"),
                 },
-                counts,
-            )],
-        };
+                evidence: kernel.evidence,
+                exact: true,
+                note: "without BPF nothing tells where a thread was created",
+            },
+        );
         let (mut others, schedulers) =
             others.map_or_else(Default::default, |others| (others.runtimes, others.schedulers));
         others.retain(|runtime| runtime.counted_by != Some(CountedBy::Kernel));
@@ -82,5 +63,50 @@ impl Scanned {
             runtimes: std::iter::once(threads).chain(others).collect(),
             schedulers,
         }
+    }
+}
+
+/// What is said of threads that `/proc` shows.
+pub(super) struct FromProc {
+    /// Why they are not followed wholly.
+    pub(super) reason: String,
+    /// How they are known.
+    pub(super) evidence: &'static str,
+    /// Whether their number is exact.
+    pub(super) exact: bool,
+    /// Of their one site.
+    pub(super) note: &'static str,
+}
+
+/// All threads of a process as one site: `/proc` tells how many they are, and not who made them.
+pub(super) fn from_proc(kernel: &KernelRuntime, counts: Counts, said: FromProc) -> RuntimeSnapshot {
+    RuntimeSnapshot {
+        runtime: kernel.runtime,
+        state: FollowState::Partial,
+        reason: Some(said.reason),
+        version: None,
+        evidence: Some(said.evidence.into()),
+        points: 0,
+        points_emulated: 0,
+        counts,
+        exact: said.exact,
+        books: None,
+        counted_by: Some(CountedBy::Proc),
+        watch: None,
+        listed_at: None,
+        probes: None,
+        sites: vec![SiteSnapshot::new(
+            SiteInfo {
+                id: "proc".to_owned(),
+                name: "all threads".to_owned(),
+                location: None,
+                kind: "any",
+                system: false,
+                ambiguous: false,
+                created_by: None,
+                note: Some(said.note.to_owned()),
+            },
+            counts,
+        )],
     }
 }

@@ -1,8 +1,8 @@
 //! Processes that the kernel does not count: how many threads they have is known from elsewhere, at one moment each.
 
 use super::KernelRuntime;
-use super::snapshot::{CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot, SiteSnapshot};
-use crate::source::SiteInfo;
+use super::scanned::{FromProc, from_proc};
+use super::snapshot::{Counts, ProcessSnapshot};
 use crate::types::ProcessKey;
 use serde::{Deserialize, Serialize};
 
@@ -32,40 +32,22 @@ impl Uncounted {
             ..Counts::default()
         };
         let closed = if self.exe.is_none() { CLOSED } else { "" };
+        let threads = from_proc(
+            kernel,
+            counts,
+            FromProc {
+                reason: format!("{REASON}{closed}"),
+                evidence: "/proc/PID/stat",
+                exact: false,
+                note: "/proc does not tell where a thread was created",
+            },
+        );
         ProcessSnapshot {
             key: self.process,
             comm: self.comm.clone(),
             exe: self.exe.clone(),
             alive: true,
-            runtimes: vec![RuntimeSnapshot {
-                runtime: kernel.runtime,
-                state: FollowState::Partial,
-                reason: Some(format!("{REASON}{closed}")),
-                version: None,
-                evidence: Some("/proc/PID/stat".into()),
-                points: 0,
-                points_emulated: 0,
-                counts,
-                exact: false,
-                books: None,
-                counted_by: Some(CountedBy::Proc),
-                watch: None,
-                listed_at: None,
-                probes: None,
-                sites: vec![SiteSnapshot::new(
-                    SiteInfo {
-                        id: "proc".to_owned(),
-                        name: "all threads".to_owned(),
-                        location: None,
-                        kind: "any",
-                        system: false,
-                        ambiguous: false,
-                        created_by: None,
-                        note: Some("/proc does not tell where a thread was created".to_owned()),
-                    },
-                    counts,
-                )],
-            }],
+            runtimes: vec![threads],
             schedulers: Vec::new(),
         }
     }
