@@ -1,8 +1,9 @@
 //! Counting without probes, compared with what the programs count themselves.
 
 use crate::agent::Agent;
-use crate::compare::{check_identity, describe, sum};
+use crate::compare::{check_identity, counts, describe, sum, until_exact};
 use crate::programs;
+use crate::target::Target;
 use crate::truth::Truth;
 use crate::wait::until;
 use leak_agent::report::{CountedBy, Runtime, Site};
@@ -63,4 +64,35 @@ pub fn until_watched(agent: &Agent, pid: u32, runtime: &str, truth: &Truth) -> R
     assert_eq!(found.counted_by, Some(CountedBy::Memory));
     assert_eq!((found.spawned, found.finished, found.points), (0, 0, 0));
     found
+}
+
+/// A process that has got probes while it ran: what begins and ends from now on is exact, command by command, and so is the next
+/// process of its executable from its first instruction. `truth`: what the process says now. `next`: what the next one does.
+pub fn traced_from_here(
+    agent: &Agent,
+    (target, path): (&mut Target, &Path),
+    runtime: &str,
+    truth: Truth,
+    commands: &[&str],
+    next: &str,
+) {
+    let before = until_exact(agent, target.pid(), runtime, &truth);
+    let begin = truth;
+    for command in commands {
+        let truth = target.command(command);
+        let found = until_exact(agent, target.pid(), runtime, &truth);
+        let since = truth.since(&begin);
+        let grown = (found.spawned - before.spawned, found.finished - before.finished);
+        assert_eq!(
+            grown,
+            (since.spawned, since.finished),
+            "{command}: {}",
+            describe(&found)
+        );
+        assert!(found.watch.is_none() && found.points > 0);
+    }
+    let mut other = Target::start(path);
+    let truth = other.command(next);
+    let found = until_exact(agent, other.pid(), runtime, &truth);
+    assert_eq!(counts(&found), truth.counts(), "{}", describe(&found));
 }

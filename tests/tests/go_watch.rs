@@ -4,10 +4,10 @@
 use leak_agent::report::CountedBy;
 use leak_agent::source::go;
 use leak_agent_tests::breakpoints::breakpoints_of;
-use leak_agent_tests::compare::{counts, describe, sum, until_exact};
+use leak_agent_tests::compare::{describe, sum};
 use leak_agent_tests::golang::{Flavour, GoProbe};
 use leak_agent_tests::wait::until;
-use leak_agent_tests::watched::{OFTEN, own_copy, until_watched};
+use leak_agent_tests::watched::{OFTEN, own_copy, traced_from_here, until_watched};
 use leak_agent_tests::{Agent, Target, privilege};
 
 /// At each standstill, the counts from memory are the program's own, with no probe in it; the runtime's own goroutines are
@@ -156,28 +156,14 @@ fn go_auto_traces_the_executable_of_a_process_that_grows() {
     let reason = probes.and_then(|probes| probes.reason.clone()).unwrap();
     assert!(reason.contains("main.park grew from"), "{reason}");
     assert!(probed(target.pid(), &path) > 0);
-    let before = until_exact(&agent, target.pid(), "go", &truth);
-
-    // Begun and ended are exact from then on.
-    let begin = truth;
-    for command in ["churn 20000 4", "locked 10", "release"] {
-        let truth = target.command(command);
-        let found = until_exact(&agent, target.pid(), "go", &truth);
-        let since = truth.since(&begin);
-        let grown = (found.spawned - before.spawned, found.finished - before.finished);
-        assert_eq!(
-            grown,
-            (since.spawned, since.finished),
-            "{command}: {}",
-            describe(&found)
-        );
-        assert!(found.watch.is_none() && found.points > 0);
-    }
-    // The next process of the executable is traced from its first instruction.
-    let mut next = Target::start(&path);
-    let truth = next.command("park 5");
-    let found = until_exact(&agent, next.pid(), "go", &truth);
-    assert_eq!(counts(&found), truth.counts(), "{}", describe(&found));
+    traced_from_here(
+        &agent,
+        (&mut target, &path),
+        "go",
+        truth,
+        &["churn 20000 4", "locked 10", "release"],
+        "park 5",
+    );
 
     until_watched(&agent, calm.pid(), "go", &calm_truth);
     assert_eq!(probed(calm.pid(), &other), 0);

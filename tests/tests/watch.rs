@@ -3,7 +3,7 @@
 
 use leak_agent::report::{CountedBy, Report, Runtime};
 use leak_agent_tests::breakpoints::breakpoints;
-use leak_agent_tests::compare::{counts, describe, sum, until_exact};
+use leak_agent_tests::compare::{describe, sum};
 use leak_agent_tests::programs::{Profile, TokioProbe};
 use leak_agent_tests::truth::Truth;
 use leak_agent_tests::wait::until;
@@ -175,28 +175,14 @@ fn auto_traces_the_executable_of_a_process_that_grows() {
         .unwrap();
     assert!(reason.contains("app::conn::idle grew from"), "{reason}");
     assert!(breakpoints(target.pid(), &path) > 0);
-    let before = until_exact(&agent, target.pid(), "tokio", &truth);
-
-    // Spawned and finished are exact from then on.
-    let begin = truth;
-    for command in ["all 10", "storm 20000", "release"] {
-        let truth = target.command(command);
-        let found = until_exact(&agent, target.pid(), "tokio", &truth);
-        let since = truth.since(&begin);
-        let grown = (found.spawned - before.spawned, found.finished - before.finished);
-        assert_eq!(
-            grown,
-            (since.spawned, since.finished),
-            "{command}: {}",
-            describe(&found)
-        );
-        assert!(found.watch.is_none() && found.points > 0);
-    }
-    // The next process of the executable is traced from its first instruction.
-    let mut next = Target::start(&path);
-    let truth = next.command("all 5");
-    let found = until_exact(&agent, next.pid(), "tokio", &truth);
-    assert_eq!(counts(&found), truth.counts(), "{}", describe(&found));
+    watched::traced_from_here(
+        &agent,
+        (&mut target, &path),
+        "tokio",
+        truth,
+        &["all 10", "storm 20000", "release"],
+        "all 5",
+    );
 
     until_watched(&agent, calm.pid(), &calm_truth);
     assert_eq!(breakpoints(calm.pid(), &other), 0);
