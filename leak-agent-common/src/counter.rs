@@ -48,7 +48,8 @@ counters! {
     UnarmedHits = "unarmed_hits",
     /// The task header could not be read at a finish: counted at the site `~other`.
     UnreadableHeader = "unreadable_header",
-    /// The saved registers of a task that creates a task could not be read: its creation stack was not sent.
+    /// The saved registers of a task that creates a task could not be read, or do not lead to its caller: its creation stack
+    /// was not sent, or its creation not told apart.
     UnreadableCreator = "unreadable_creator",
     /// A thread ended that was alive before us and that the walk had not reached. Not a loss.
     UnknownThreadExits = "unknown_thread_exits",

@@ -41,9 +41,34 @@ pub struct SiteKey {
     pub exec_id: u32,
     /// One of [`runtime`].
     pub runtime: u32,
-    /// Always 0.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub pad: u32,
+    /// 0: all tasks of the site. Else only the creations that one caller of a library asked for (see [`LibraryKey`]): the
+    /// address to which it will return, as a distance from the beginning of the text. Such a row says which of the site's
+    /// creations these were; they are in the site's own row, too.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub caller: u32,
+}
+
+/// A place in the code of a library that creates tasks on behalf of its callers. A site is there if the upper half of its
+/// number is `statement`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LibraryKey {
+    /// The plan, as in [`SiteKey::plan`].
+    pub plan: u32,
+    /// The address behind the statement, as a distance from the beginning of the text.
+    pub statement: u32,
+}
+
+/// How many ranges of addresses a library's code may be in.
+pub const LIBRARY_RANGES: usize = 4;
+
+/// The code of a library: the caller is the first one outside.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Library {
+    /// First address of each range and the one behind its last, as distances from the beginning of the text; unused ranges
+    /// are empty.
+    pub ranges: [[u32; 2]; LIBRARY_RANGES],
 }
 
 /// Runtime numbers on the wire. They are labels: only the runtime's own source gives them a meaning.

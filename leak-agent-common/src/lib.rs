@@ -16,4 +16,4 @@ pub mod totals;
 
 /// Version of this contract. It is compiled into the BPF object (as [`settings::WIRE_VERSION_SYMBOL`])
 /// and compared when the agent loads it, so that an object and an agent of different builds never meet.
-pub const WIRE_VERSION: u32 = 3;
+pub const WIRE_VERSION: u32 = 4;

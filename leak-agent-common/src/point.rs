@@ -71,8 +71,8 @@ pub mod reg {
 pub struct PlanState {
     /// 1 = count.
     pub armed: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// How many places in libraries it has (see [`crate::key::LibraryKey`]).
+    pub libraries: u32,
 }
 
 const _: () = assert!(size_of::<Point>() == 32 && size_of::<PlanState>() == 8);

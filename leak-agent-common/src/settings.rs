@@ -37,5 +37,10 @@ pub const STACK_CAP: usize = 16 * 1024;
 /// The walk by learned frame sizes gives up after this many frames.
 pub const WALK_FRAMES: usize = 24;
 
+/// How many callers of libraries one process may have that are told apart.
+pub const CALLERS_PER_PROCESS: u64 = 512;
+/// Frames of a library's own that are looked through for its caller.
+pub const LIBRARY_FRAMES: usize = 8;
+
 /// How many rows of totals one process may have before its further sites are folded (`SITES_PER_PROCESS`).
 pub const SITES_PER_PROCESS_SYMBOL: &str = "SITES_PER_PROCESS";

@@ -37,6 +37,8 @@ pub mod state {
     pub const FREE: u64 = 0;
     /// Somebody's.
     pub const TAKEN: u64 = 1;
+    /// Somebody's, whose creations are told apart by caller, too.
+    pub const BY_CALLER: u64 = 2;
 }
 
 /// The place of a site in each CPU's table, below [`SLOTS`].

@@ -2,7 +2,7 @@
 
 use crate::{
     atomic,
-    maps::{BUDGETS, Budget, COUNTERS, OTHERS, SITES, SLOTS},
+    maps::{BUDGETS, Budget, COUNTERS, LIBRARIES, OTHERS, PLANS, SITES, SLOTS},
     settings,
 };
 use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::generated::bpf_get_smp_processor_id};
@@ -10,7 +10,8 @@ use aya_log_ebpf::warn;
 use core::mem::offset_of;
 use leak_agent_common::{
     counter::Counter,
-    key::{ProcessKey, SiteKey, site},
+    key::{Library, LibraryKey, ProcessKey, SiteKey, site},
+    settings::CALLERS_PER_PROCESS,
     slot::{self, SLOT_BITS, Slot},
     totals::SiteTotals,
 };
@@ -80,10 +81,18 @@ fn is_turn(before: u64) -> bool {
     before & before.wrapping_sub(1) == 0
 }
 
-/// Adds to the totals of a hooked site, in its slot if it has one. Says whether it is worth a look ([`is_turn`], on this
-/// CPU).
+/// What a count in a hooked site calls for, if it is that of a creation.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// A look at who creates ([`is_turn`], on this CPU).
+    pub(crate) look: bool,
+    /// To be told apart by caller.
+    pub(crate) by_caller: bool,
+}
+
+/// Adds to the totals of a hooked site, in its slot if it has one.
 #[inline(always)]
-pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<bool, Counter> {
+pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -> Result<Wanted, Counter> {
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     let slot = SLOTS.get_ptr_mut((cpu << SLOT_BITS) | slot::place(key));
@@ -97,7 +106,12 @@ pub(crate) fn add_hooked<C: EbpfContext>(ctx: &C, key: &SiteKey, delta: Delta) -
                     delta.by,
                 )
             };
-            return Ok(is_turn(before));
+            // SAFETY: as above.
+            let state = unsafe { core::ptr::read_volatile(&raw const (*slot).state) };
+            return Ok(Wanted {
+                look: is_turn(before),
+                by_caller: state == slot::state::BY_CALLER,
+            });
         }
     }
     add_elsewhere(ctx, key, delta, slot)
@@ -122,23 +136,74 @@ fn add_elsewhere<C: EbpfContext>(
     key: &SiteKey,
     delta: Delta,
     slot: Option<*mut Slot>,
-) -> Result<bool, Counter> {
+) -> Result<Wanted, Counter> {
+    let by_caller = is_in_library(key);
     let Some(totals) = SITES.get_ptr_mut(key) else {
-        return add_unknown(ctx, key, delta).map(|sight| sight == Sight::First);
+        let look = add_unknown(ctx, key, delta)? == Sight::First;
+        return Ok(Wanted { look, by_caller });
     };
     let before = apply(totals, delta);
     if let Some(slot) = slot {
+        let state = if by_caller {
+            slot::state::BY_CALLER
+        } else {
+            slot::state::TAKEN
+        };
         // SAFETY: a valid map value; whoever takes it is the only one to write its key.
-        unsafe { take(slot, key) };
+        unsafe { take(slot, key, state) };
     }
-    Ok(is_turn(before))
+    Ok(Wanted {
+        look: is_turn(before),
+        by_caller,
+    })
+}
+
+/// Whether the site is in a library that creates tasks on behalf of its callers.
+#[inline(always)]
+fn is_in_library(key: &SiteKey) -> bool {
+    PLANS.get(key.plan).is_some_and(|plan| plan.libraries != 0) && library(key).is_some()
+}
+
+/// The library that the site is in.
+#[inline(always)]
+pub(crate) fn library(key: &SiteKey) -> Option<&'static Library> {
+    let place = LibraryKey {
+        plan: key.plan,
+        statement: (key.site >> 32) as u32,
+    };
+    let library = LIBRARIES.get_ptr(&place)?;
+    // SAFETY: a map value; user space removes it only when the plan's points are detached.
+    Some(unsafe { &*library })
+}
+
+/// Adds one creation of a site to those that this caller asked for, if there is room.
+#[inline(always)]
+pub(crate) fn add_caller(key: &SiteKey, caller: u32) {
+    let key = SiteKey { caller, ..*key };
+    if let Some(totals) = SITES.get_ptr_mut(&key) {
+        apply(totals, SPAWNED);
+        return;
+    }
+    let may_add = match budget(&key.process) {
+        // SAFETY: a valid map value.
+        Some(budget) => {
+            (unsafe { atomic::fetch_add(&raw mut (*budget).callers, 1) }) < CALLERS_PER_PROCESS
+        }
+        None => true,
+    };
+    if may_add {
+        let _ = SITES.insert(&key, &ZERO, BPF_NOEXIST.into()); // another CPU may have been first
+        if let Some(totals) = SITES.get_ptr_mut(&key) {
+            apply(totals, SPAWNED);
+        }
+    }
 }
 
 #[inline(always)]
-unsafe fn take(slot: *mut Slot, key: &SiteKey) {
+unsafe fn take(slot: *mut Slot, key: &SiteKey, state: u64) {
     // SAFETY: fields of a valid map value.
     unsafe {
-        if !atomic::replace(&raw mut (*slot).state, slot::state::FREE, slot::state::TAKEN) {
+        if !atomic::replace(&raw mut (*slot).state, slot::state::FREE, state) {
             return;
         }
         let slot = slot.cast::<u64>();
@@ -206,6 +271,7 @@ pub(crate) fn budget(process: &ProcessKey) -> Option<*mut Budget> {
             second: 0,
             stacks: [0; 2],
             rows: 0,
+            callers: 0,
         },
         BPF_NOEXIST.into(),
     );

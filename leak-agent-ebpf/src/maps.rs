@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use leak_agent_common::{
-    key::{FrameKey, ProcessKey, SiteKey},
+    key::{FrameKey, Library, LibraryKey, ProcessKey, SiteKey},
     point::{PlanState, Point},
     record::StackRecord,
     settings::STACK_CAP,
@@ -45,6 +45,10 @@ pub(crate) static POINTS: Array<Point> = Array::with_max_entries(65536, 0);
 /// Plans.
 #[map(name = "PLANS")]
 pub(crate) static PLANS: Array<PlanState> = Array::with_max_entries(4096, 0);
+
+/// Places in libraries that create tasks on behalf of their callers.
+#[map(name = "LIBRARIES")]
+pub(crate) static LIBRARIES: HashMap<LibraryKey, Library> = HashMap::with_max_entries(8192, 0);
 
 /// Learned frame sizes.
 #[map(name = "FRAMES")]
@@ -88,6 +92,8 @@ pub(crate) struct Budget {
     pub(crate) stacks: [u64; 2],
     /// Rows of totals created.
     pub(crate) rows: u64,
+    /// Of callers.
+    pub(crate) callers: u64,
 }
 
 /// What is known of a task from its birth (or from the baseline walk) to its exit.

@@ -115,6 +115,12 @@ impl GoProbe {
         self.built("go-probe")
     }
 
+    /// The program whose goroutines are begun by libraries.
+    #[must_use]
+    pub fn callers(self) -> PathBuf {
+        self.built("go-callers")
+    }
+
     /// Another program, built like this one.
     fn built(self, program: &str) -> PathBuf {
         let root = toolchain(self.version);

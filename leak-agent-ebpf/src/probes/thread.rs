@@ -30,7 +30,7 @@ pub(crate) fn thread_site(process: ProcessKey, site: u64) -> SiteKey {
         plan: 0,
         exec_id: 0,
         runtime: runtime::THREAD,
-        pad: 0,
+        caller: 0,
     }
 }
 

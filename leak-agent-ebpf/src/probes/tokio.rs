@@ -52,7 +52,7 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
         plan: point.plan,
         exec_id: task.exec_id(),
         runtime: point.runtime,
-        pad: 0,
+        caller: 0,
     };
     if point.from != from::CONSTANT && !find_site(ctx, point, &mut key.site) {
         bump(Counter::UnreadableHeader);
@@ -63,8 +63,8 @@ fn hook(ctx: &ProbeContext) -> Result<(), Counter> {
     } else {
         FINISHED
     };
-    let is_turn = add_hooked(ctx, &key, delta)?;
-    if is_turn && point.role == role::SPAWN {
+    let wanted = add_hooked(ctx, &key, delta)?;
+    if wanted.look && point.role == role::SPAWN {
         tell(ctx, &key, point.vaddr);
     }
     ring::stream(&key, point.role)

@@ -6,6 +6,7 @@ use crate::types::PlanId;
 use aya::Ebpf;
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
+use leak_agent_common::key::{Library, LibraryKey};
 use leak_agent_common::point::{Point, from, role};
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -44,6 +45,7 @@ pub struct Attached {
     pub plan: PlanId,
     first: u32,
     count: u32,
+    libraries: Vec<LibraryKey>,
     links: Links,
 }
 
@@ -94,18 +96,21 @@ impl Attacher {
         };
         let id = self.free_plan().ok_or_else(|| no_room(self.max_plans))?;
         let first = self.free.take(count).ok_or_else(|| no_room(self.free.all))?;
-        match self.attach_at(file, name, plan, id, first) {
+        let libraries = self.tell_libraries(id, plan);
+        match self.attach_at(file, name, plan, (id, first), libraries.len()) {
             Ok(links) => {
                 self.used_plans.insert(id);
                 Ok(Attached {
                     plan: PlanId(id),
                     first,
                     count,
+                    libraries,
                     links,
                 })
             }
             Err(error) => {
                 self.free.give(first, count);
+                self.forget_libraries(&libraries);
                 Err(error)
             }
         }
@@ -116,10 +121,11 @@ impl Attacher {
         file: &File,
         name: &str,
         plan: &HookPlan,
-        id: u32,
-        first: u32,
+        (id, first): (u32, u32),
+        libraries: usize,
     ) -> Result<Links, BpfError> {
-        self.points.arm(id, false)?;
+        let libraries = u32::try_from(libraries).unwrap_or(u32::MAX);
+        self.points.arm(id, false, libraries)?;
         for (index, point) in (first..).zip(&plan.points) {
             self.points
                 .set(index, &wire_point(point, id, plan.runtime.wire))?;
@@ -165,8 +171,40 @@ impl Attacher {
                 Links::Perf(links)
             }
         };
-        self.points.arm(id, true)?;
+        self.points.arm(id, true, libraries)?;
         Ok(links)
+    }
+
+    /// Writes down which creations are to be told apart by caller. For those that find no room they are not: nothing else is
+    /// lost.
+    fn tell_libraries(&self, id: u32, plan: &HookPlan) -> Vec<LibraryKey> {
+        let mut told = Vec::new();
+        for place in &plan.libraries {
+            let key = LibraryKey {
+                plan: id,
+                statement: place.statement,
+            };
+            let mut library = Library::default();
+            for (range, code) in library.ranges.iter_mut().zip(&place.code) {
+                *range = [code.start, code.end];
+            }
+            match self.points.set_library(key, &library) {
+                Ok(()) => told.push(key),
+                Err(error) => {
+                    tracing::warn!(plan = id, %error, "callers of libraries are not told apart");
+                    break;
+                }
+            }
+        }
+        told
+    }
+
+    fn forget_libraries(&self, libraries: &[LibraryKey]) {
+        for key in libraries {
+            if let Err(error) = self.points.forget_library(*key) {
+                tracing::warn!(plan = key.plan, %error, "forget a library");
+            }
+        }
     }
 
     /// Detaches. Slow with perf links.
@@ -175,12 +213,14 @@ impl Attacher {
             plan,
             first,
             count,
+            libraries,
             links,
         } = attached;
-        if let Err(error) = self.points.arm(plan.0, false) {
+        if let Err(error) = self.points.arm(plan.0, false, 0) {
             tracing::warn!(plan = plan.0, %error, "disarm plan");
         }
         drop(links);
+        self.forget_libraries(&libraries);
         self.free.give(first, count);
         self.used_plans.remove(&plan.0);
     }
@@ -189,7 +229,7 @@ impl Attacher {
     /// for all links: on several threads they are waited for together. 100 files take 0.2 s instead of 5.
     pub fn detach_all(self, attached: Vec<Attached>) {
         for Attached { plan, .. } in &attached {
-            if let Err(error) = self.points.arm(plan.0, false) {
+            if let Err(error) = self.points.arm(plan.0, false, 0) {
                 tracing::warn!(plan = plan.0, %error, "disarm plan");
             }
         }

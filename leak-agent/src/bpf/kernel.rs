@@ -64,6 +64,8 @@ impl Hook {
 const MAX_POINTS: u32 = 65_536;
 /// Plans at the same time.
 const MAX_PLANS: u32 = 4_096;
+/// Places in libraries that create tasks for others: an executable has a handful.
+const MAX_LIBRARIES: u32 = 16_384;
 
 /// Programs and the tracepoints they go on, in this order: exit and exec before birth, the walk after all of
 /// them. See the thread probes for why nothing is then counted twice or missed.
@@ -147,6 +149,7 @@ impl Kernel {
         let points = Points {
             points: maps.take("POINTS", MAX_POINTS)?,
             plans: maps.take("PLANS", MAX_PLANS)?,
+            libraries: maps.take("LIBRARIES", MAX_LIBRARIES)?,
         };
         let mut fds = TRACEPOINTS
             .iter()
@@ -217,7 +220,8 @@ fn load_object(
         .map_max_entries("TOLD", limits.sites)
         .map_max_entries("RING", limits.ring_bytes)
         .map_max_entries("POINTS", MAX_POINTS)
-        .map_max_entries("PLANS", MAX_PLANS);
+        .map_max_entries("PLANS", MAX_PLANS)
+        .map_max_entries("LIBRARIES", MAX_LIBRARIES);
     loader
         .load(object::checked(object)?)
         .map_err(|error| BpfError::Load {

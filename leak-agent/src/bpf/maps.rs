@@ -4,7 +4,7 @@
 use super::slots::Slots;
 use super::{BpfError, syscall};
 use leak_agent_common::counter::Counter;
-use leak_agent_common::key::{FrameKey, SiteKey};
+use leak_agent_common::key::{FrameKey, Library, LibraryKey, SiteKey};
 use leak_agent_common::point::{PlanState, Point};
 use leak_agent_common::totals::SiteTotals;
 use std::io;
@@ -236,6 +236,7 @@ impl Counters {
 pub struct Points {
     pub(super) points: Map,
     pub(super) plans: Map,
+    pub(super) libraries: Map,
 }
 
 impl Points {
@@ -245,11 +246,23 @@ impl Points {
             .map_err(self.points.failed("write"))
     }
 
-    /// Lets a plan's points count, or not.
-    pub(super) fn arm(&self, plan: u32, armed: bool) -> Result<(), BpfError> {
+    /// Writes one place in a library.
+    pub(super) fn set_library(&self, key: LibraryKey, library: &Library) -> Result<(), BpfError> {
+        syscall::update(self.libraries.fd.as_fd(), key.as_bytes(), library.as_bytes())
+            .map_err(self.libraries.failed("write"))
+    }
+
+    /// Forgets it.
+    pub(super) fn forget_library(&self, key: LibraryKey) -> Result<(), BpfError> {
+        syscall::delete(self.libraries.fd.as_fd(), key.as_bytes())
+            .map_err(self.libraries.failed("delete from"))
+    }
+
+    /// Lets a plan's points count, or not. `libraries`: how many places in libraries it has.
+    pub(super) fn arm(&self, plan: u32, armed: bool, libraries: u32) -> Result<(), BpfError> {
         let state = PlanState {
             armed: armed.into(),
-            pad: 0,
+            libraries,
         };
         syscall::update(self.plans.fd.as_fd(), plan.as_bytes(), state.as_bytes())
             .map_err(self.plans.failed("write"))

@@ -145,7 +145,7 @@ mod tests {
             plan: 1,
             exec_id: 2,
             runtime: 2,
-            pad: 0,
+            caller: 0,
         }
     }
 

@@ -236,6 +236,7 @@ mod tests {
                 version: None,
                 points: Vec::new(),
                 sites: Vec::new(),
+                libraries: Vec::new(),
                 gaps: Vec::new(),
                 evidence: "a test".into(),
                 finish_is_early: false,

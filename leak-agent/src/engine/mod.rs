@@ -6,6 +6,7 @@
 mod baseline;
 mod books;
 mod bound;
+mod callers;
 mod creations;
 pub mod growth;
 mod input;

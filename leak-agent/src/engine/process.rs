@@ -2,6 +2,7 @@
 
 use super::KernelRuntime;
 use super::books::BookFacts;
+use super::callers::Callers;
 use super::creations::Creations;
 use super::plan::PlanFacts;
 use super::rows::Rows;
@@ -55,6 +56,9 @@ pub(super) struct Process {
     pub(super) threads: Threads,
     /// Totals of the present image, as the kernel keys them.
     pub(super) rows: Rows,
+    /// Who asked libraries for tasks, in the present image.
+    #[serde(default)]
+    pub(super) callers: Callers,
     /// What the runtimes' own books said, by plan.
     pub(super) books: BTreeMap<PlanId, BookFacts>,
     /// What they said of the plans without probes.
@@ -96,6 +100,7 @@ impl Process {
     fn new_image(&mut self, exec: ExecId) {
         self.exec = exec;
         self.rows.clear();
+        self.callers.clear();
         self.books.clear();
         self.watched.clear();
         self.plans.clear();
@@ -160,7 +165,11 @@ impl Process {
             }
             self.exec = ExecId(key.exec_id);
         }
-        self.rows.entry(key.into()).update(totals);
+        if key.caller == 0 {
+            self.rows.entry(key.into()).update(totals);
+        } else {
+            self.callers.row(key, totals);
+        }
         true
     }
 
@@ -188,10 +197,14 @@ impl Process {
             plan: 0,
             exec_id: 0,
             runtime: kernel,
-            pad: 0,
+            caller: 0,
         });
         let rows = self.rows.iter().map(|(key, _)| key.whole(process, self.exec.0));
-        threads.chain(rows).collect()
+        let callers = self.callers.all().map(|(key, caller)| SiteKey {
+            caller,
+            ..key.whole(process, self.exec.0)
+        });
+        threads.chain(rows).chain(callers).collect()
     }
 
     pub(super) fn snapshot(

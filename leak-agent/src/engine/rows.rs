@@ -35,7 +35,7 @@ impl RowKey {
             plan: self.plan,
             exec_id,
             runtime: self.runtime,
-            pad: 0,
+            caller: 0,
         }
     }
 }

@@ -67,6 +67,7 @@ impl Process {
             self.plan_sites(*plan, facts, &before, &mut sites);
             self.plan_retained(*plan, facts, &mut sites);
             self.creations.tell(self.exec, *plan, facts, &mut sites);
+            self.callers.tell(*plan, facts, &mut sites);
             if let Some(seen) = self.seen(*plan, facts) {
                 seen.tell(facts, &mut sites);
                 listed_at = listed_at.max(seen.listed_at());

@@ -207,6 +207,18 @@ pub struct SiteSnapshot {
     /// Of its tasks, as they were last listed: those that can never be woken, as the runtime itself found out; `None` = it does not
     /// tell.
     pub leaked: Option<u64>,
+    /// Who asked for its tasks, if it is a library's that creates them for others, the most first. Together at most
+    /// `counts.spawned`; more for a moment, because they are read later.
+    pub callers: Vec<CallerSnapshot>,
+}
+
+/// Who asked a library for tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerSnapshot {
+    /// The call: a name and a location.
+    pub info: Arc<SiteInfo>,
+    /// Tasks that were created for it since we began to count.
+    pub spawned: u64,
 }
 
 impl SiteSnapshot {
@@ -220,6 +232,7 @@ impl SiteSnapshot {
             as_of: None,
             waiting: Vec::new(),
             leaked: None,
+            callers: Vec::new(),
         }
     }
 }

@@ -63,7 +63,7 @@ fn thread(process: ProcessKey, site: u64) -> SiteKey {
         plan: 0,
         exec_id: 0,
         runtime: THREAD.wire,
-        pad: 0,
+        caller: 0,
     }
 }
 
@@ -74,7 +74,7 @@ fn task(process: ProcessKey, exec_id: u32, site: u64) -> SiteKey {
         plan: PLAN.0,
         exec_id,
         runtime: TASKS.wire,
-        pad: 0,
+        caller: 0,
     }
 }
 
@@ -195,6 +195,59 @@ fn process_with_more_ends_than_beginnings_is_not_exact() {
         tasks.reason
     );
     assert_eq!((tasks.counts.finished, tasks.counts.live()), (4, 0));
+}
+
+/// Rows of callers say whose the creations of a site were: they are in no sum, their names are asked for, and they go with their
+/// image.
+#[test]
+fn callers_of_a_site_are_told_and_not_added() {
+    let by = |caller, spawned| {
+        let key = SiteKey {
+            caller,
+            ..task(P, 4, 0x1000)
+        };
+        (key, counts(spawned, 0))
+    };
+    let mut engine = engine();
+    engine.plan_armed(
+        PLAN,
+        PlanFacts {
+            open: true,
+            ..facts(100)
+        },
+    );
+    exec(&mut engine, P, 4, 200);
+    engine.follow(P, PLAN);
+    let rows = [by(0x700, 2), by(0x600, 7), (task(P, 4, 0x1000), counts(9, 4))];
+    totals(&mut engine, &rows, 0, 300);
+    assert_eq!(
+        engine.take_unnamed(),
+        BTreeSet::from([(PLAN, 0x600), (PLAN, 0x700)])
+    );
+    let named = vec![(0x600, info("six", false)), (0x700, info("seven", false))];
+    engine.named(PLAN, named);
+    let tasks = process(&mut engine, P).runtimes.remove(1);
+    assert!(tasks.exact, "{:?}", tasks.reason);
+    assert_eq!(
+        (tasks.counts.spawned, tasks.counts.live(), tasks.sites.len()),
+        (9, 5, 1)
+    );
+    let told: Vec<_> = tasks.sites[0]
+        .callers
+        .iter()
+        .map(|caller| (caller.info.id.as_str(), caller.spawned))
+        .collect();
+    assert_eq!(told, [("six", 7), ("seven", 2)]);
+
+    exec(&mut engine, P, 5, 400);
+    totals(&mut engine, &rows, 0, 500);
+    let mut cleared: Vec<_> = garbage(&mut engine, BootTime(500))
+        .rows
+        .iter()
+        .map(|key| key.caller)
+        .collect();
+    cleared.sort_unstable();
+    assert_eq!(cleared, [0, 0x600, 0x700]);
 }
 
 /// A child that shares an image without tasks is exact; one whose parent had tasks is not.

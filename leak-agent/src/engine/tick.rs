@@ -3,6 +3,7 @@
 use super::process::Process;
 use super::snapshot::Snapshot;
 use super::{Engine, Scanned, Totals};
+use crate::source::caller_number;
 use crate::types::{BootTime, PlanId};
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
@@ -46,6 +47,9 @@ impl Engine {
     fn row(&mut self, (key, totals): &(SiteKey, SiteTotals), at: BootTime) -> bool {
         if key.plan != 0 {
             self.see(PlanId(key.plan), key.site);
+            if key.caller != 0 {
+                self.see(PlanId(key.plan), caller_number(key.caller));
+            }
         }
         if !self.processes.contains_key(&key.process) && self.entry(key.process).is_some() {
             self.unknown.push(key.process);

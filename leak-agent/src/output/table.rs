@@ -4,7 +4,7 @@ use super::findings;
 use super::known;
 use super::text::{columns, fit, visible};
 use super::tui::model::Row;
-use crate::report::{Agent, CountedBy, Hop, Process, Report, Runtime, Site, State, Waiting};
+use crate::report::{Agent, Caller, CountedBy, Hop, Process, Report, Runtime, Site, State, Waiting};
 use std::fmt::Write as _;
 
 /// Which way a column's cells lean.
@@ -378,6 +378,9 @@ pub(super) fn site_name(site: &Site) -> String {
     if let Some(note) = &site.note {
         let _ = write!(name, "  ({})", visible(note));
     }
+    if let Some(callers) = callers(&site.callers) {
+        let _ = write!(name, "  (asked for by {callers})");
+    }
     if let Some(chain) = created_by(site) {
         let _ = write!(name, "  ({chain})");
     }
@@ -401,6 +404,28 @@ fn created_by(site: &Site) -> Option<String> {
     let shown: Vec<_> = named.by_ref().take(CALLS_SHOWN).map(visible).collect();
     let more = if named.next().is_some() { " < …" } else { "" };
     (!shown.is_empty()).then(|| format!("created by {}{more}", shown.join(" < ")))
+}
+
+/// Who asked a library for tasks, with how many were created for each; `None` = it is no library's site.
+///
+/// ```text
+/// main.crawl crawl.go:17 40, main.index 2, …
+/// ```
+fn callers(callers: &[Caller]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let told = callers.iter().take(SHOWN).map(|caller| {
+        let name = match &caller.function {
+            Some(function) => visible(function),
+            None => "others".into(),
+        };
+        match &caller.location {
+            Some(location) => format!("{name} {} {}", visible(location), caller.spawned),
+            None => format!("{name} {}", caller.spawned),
+        }
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    let more = if callers.len() > SHOWN { ", …" } else { "" };
+    (!told.is_empty()).then(|| format!("{told}{more}"))
 }
 
 /// What the tasks of a site waited for when they were last listed.
@@ -484,6 +509,7 @@ pub(super) fn rate(rate: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::snapshot::{CallerSnapshot, SiteSnapshot};
     use crate::output::tui::model::Model;
     use crate::report::fixture::{
         finding, hostile_report, judged, judgement, process, report as report_of, runtime, scheduler, site,
@@ -609,6 +635,34 @@ svc (100), tokio
         let expected = "[7 can never be woken]  [chan receive 20, select 10, sleep 3, …]";
         assert!(site_name(site).contains(expected), "{}", site_name(site));
         assert_eq!(report.processes[0].runtimes[0].leaked, Some(7));
+    }
+
+    /// Who asked a library for tasks stands behind its site's name, and who is not told apart is told together; counts that are
+    /// read before those of their callers never add up to more than they are.
+    #[test]
+    fn site_of_a_library_tells_who_asked_for_its_tasks() {
+        let caller = |name: &str, location: Option<&str>, spawned| {
+            let mut info = site(9, name, 0, 0, 0).info;
+            info.location = location.map(ToOwned::to_owned);
+            CallerSnapshot {
+                info: Arc::new(info),
+                spawned,
+            }
+        };
+        let mut snapshot = site(2, "sync.(*WaitGroup).Go.func1", 0, 50, 10);
+        snapshot.callers = vec![
+            caller("main.crawl", Some("crawl.go:17"), 40),
+            caller("main.index", None, 2),
+        ];
+        let told = |snapshot: &SiteSnapshot| {
+            let runtimes = vec![runtime(tokio::RUNTIME, vec![snapshot.clone()])];
+            let report = report_of(9, vec![process(100, "svc", "/opt/svc", runtimes)]);
+            site_name(&report.processes[0].runtimes[0].sites[0])
+        };
+        let expected = "(asked for by main.crawl crawl.go:17 40, main.index 2, others 8)";
+        assert!(told(&snapshot).ends_with(expected), "{}", told(&snapshot));
+        snapshot.callers[1].spawned = 12;
+        assert!(told(&snapshot).ends_with("main.index 10)"), "{}", told(&snapshot));
     }
 
     /// What ended too soon is told apart from what is not followed, and of that the most frequent reasons are named.

@@ -3,9 +3,9 @@
 use super::facts::{AgentFacts, HopFacts, Mode, Readiness, ReceiverFacts};
 use super::judged;
 use super::{
-    Activity, Agent, Books, Build, Call, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes, Process,
-    Readings, Receiver, Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION, Waiting,
-    Watch,
+    Activity, Agent, Books, Build, Call, Caller, CountedBy, Hop, MapFill, ModeName, ProbePrice, Probes,
+    Process, Readings, Receiver, Repair, RepairedSite, Report, Runtime, Scheduler, Site, State, VERSION,
+    Waiting, Watch,
 };
 use crate::detect::{Judgement, RuntimeJudgement};
 use crate::engine::snapshot::{
@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Reasons to wait that are told of one site.
 const WAITING_MAX: usize = 8;
+/// Callers of a library that are told of one site.
+const CALLERS_MAX: usize = 20;
 /// Said of a runtime in which more tasks ended than were known.
 const MORE_ENDED_THAN_KNOWN: &str = "more tasks ended than were known: the baseline was raised to fit";
 /// Said of a runtime whose sites do not add up to what the engine counted for it.
@@ -282,8 +284,36 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement, boot_unix: Duration)
             })
             .collect(),
         leaked: snapshot.leaked,
+        callers: callers(snapshot, counts.spawned),
     };
     (site, repaired)
+}
+
+/// The callers of a site that was asked for `spawned` tasks.
+fn callers(snapshot: &SiteSnapshot, spawned: u64) -> Vec<Caller> {
+    if snapshot.callers.is_empty() {
+        return Vec::new();
+    }
+    let mut left = spawned;
+    let mut told = Vec::new();
+    for caller in snapshot.callers.iter().take(CALLERS_MAX) {
+        // Callers are read after their site: one may have had more by then.
+        let spawned = caller.spawned.min(left);
+        left -= spawned;
+        told.push(Caller {
+            function: Some(caller.info.name.clone()),
+            location: caller.info.location.clone(),
+            spawned,
+        });
+    }
+    if left > 0 {
+        told.push(Caller {
+            function: None,
+            location: None,
+            spawned: left,
+        });
+    }
+    told
 }
 
 fn call(frame: &CodeFrame) -> Call {

@@ -338,6 +338,22 @@ pub struct Site {
     /// How many of its tasks could never be woken: see `leaked` of the runtime; null = it does not tell.
     #[serde(default)]
     pub leaked: Option<u64>,
+    /// Who asked for its tasks, if it is a library that creates tasks on behalf of its callers: `spawned` told apart, the most
+    /// first, at most 20; what is left of `spawned` is the last entry, without a function. `live` is that of all callers together:
+    /// a runtime does not keep who asked. Empty = it is no such site, or nothing was spawned since we began to count.
+    #[serde(default)]
+    pub callers: Vec<Caller>,
+}
+
+/// Who asked a library for tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// The function that called the library; null = all others together.
+    pub function: Option<String>,
+    /// "file:line" of the call; null = all others together, or the executable does not say.
+    pub location: Option<String>,
+    /// Tasks that were created for it since we began to count.
+    pub spawned: u64,
 }
 
 /// What some tasks wait for.

@@ -15,7 +15,8 @@ pub mod tokio;
 pub use books::{Books, ProcessBooks};
 pub use creation::{CodeFrame, Creation, CreationStacks};
 pub use plan::{
-    Evidence, Gap, HookPlan, Inspection, Maker, PlanPoint, PlannedSite, PointSite, Role, SiteInfo, SiteNames,
+    Evidence, Gap, HookPlan, Inspection, LibraryCode, Maker, PlanPoint, PlannedSite, PointSite, Role,
+    SiteInfo, SiteNames, caller_number,
 };
 pub use stack_code::StackCode;
 

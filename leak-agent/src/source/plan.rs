@@ -5,6 +5,7 @@ use crate::elf::Elf;
 use crate::types::{FileOffset, Runtime, Vaddr, label};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a source says of an executable.
@@ -34,6 +35,9 @@ pub struct HookPlan {
     pub points: Vec<PlanPoint>,
     /// The sites that the points count.
     pub sites: Vec<PlannedSite>,
+    /// Code that creates tasks on behalf of its callers: the creations at its sites are told apart by caller. No two with the same
+    /// statement.
+    pub libraries: Vec<LibraryCode>,
     /// What in this file is the runtime's but is not followed. Empty = everything is.
     pub gaps: Vec<Gap>,
     /// How all this is known.
@@ -94,6 +98,22 @@ pub struct PlanPoint {
     pub site: PointSite,
     /// Whether the kernel emulates the instruction (cheap) or single-steps it (30–60 times the price in a VM).
     pub emulated: bool,
+}
+
+/// A place in a library that creates tasks on behalf of its callers. Addresses are distances, as in the numbers of the sites
+/// ([`PointSite::Pair`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryCode {
+    /// The upper half of its sites' numbers.
+    pub statement: u32,
+    /// The library's code: the caller is the first call from outside. At most [`leak_agent_common::key::LIBRARY_RANGES`].
+    pub code: Vec<Range<u32>>,
+}
+
+/// The number under which a [`HookPlan::names`] names a caller of a library: no site has one without an upper half.
+#[must_use]
+pub fn caller_number(caller: u32) -> u64 {
+    caller.into()
 }
 
 /// What passing a point means.

@@ -54,7 +54,7 @@ fn row(site: u64, spawned: u64) -> (SiteKey, SiteTotals) {
         plan: 0,
         exec_id: 0,
         runtime: 1,
-        pad: 0,
+        caller: 0,
     };
     let totals = SiteTotals {
         spawned,

@@ -414,7 +414,7 @@ impl Session {
     /// The rows of this plan that the kernel has of the process's newest image.
     fn find_rows(&mut self, totals: &Totals) -> Result<(), Trouble> {
         let reading = totals.read().map_err(|error| Trouble::Told(error.to_string()))?;
-        let mine = |key: &&SiteKey| key.process == self.process && key.plan == self.plan.0;
+        let mine = |key: &&SiteKey| key.process == self.process && key.plan == self.plan.0 && key.caller == 0;
         let keys: Vec<SiteKey> = reading
             .rows
             .iter()

@@ -27,6 +27,7 @@ fn plan() -> HookPlan {
         version: None,
         points: Vec::new(),
         sites: Vec::new(),
+        libraries: Vec::new(),
         gaps: Vec::new(),
         evidence: "a mark at the end of the file".into(),
         finish_is_early: false,

@@ -14,6 +14,7 @@ mod hook;
 mod inferred;
 mod known;
 mod layout;
+mod library;
 pub mod module;
 mod names;
 pub mod pclntab;

@@ -2,6 +2,7 @@
 
 use super::callback;
 use super::creation::calls;
+use super::library;
 use super::module::Module;
 use super::pclntab::{Frame, Function, Table};
 use crate::elf::{Elf, Image};
@@ -80,6 +81,38 @@ impl GoNames {
         }
     }
 
+    /// The address to which a library will return, if the number is that of its caller; in the file's own numbering.
+    fn caller(&self, number: u64) -> Option<u64> {
+        let distance = u32::try_from(number).ok()?;
+        self.place(u64::from(distance)).map(|place| place.function)
+    }
+
+    fn caller_info(&self, number: u64, name: String, location: Option<String>) -> SiteInfo {
+        SiteInfo {
+            id: format!("{}:{number:x}", self.executable),
+            name,
+            location,
+            kind: "caller",
+            system: false,
+            ambiguous: false,
+            note: None,
+            created_by: None,
+        }
+    }
+
+    fn named_caller(&self, table: &Table<'_>, number: u64, vaddr: u64) -> SiteInfo {
+        // The byte before a return address belongs to the call. What is inlined there may be the library's own.
+        let mut frames = table.frames(vaddr.saturating_sub(1));
+        let own = frames
+            .iter()
+            .position(|frame| !library::is_library(&frame.function));
+        if frames.is_empty() {
+            return self.caller_info(number, format!("{vaddr:#x}"), None);
+        }
+        let Frame { function, location } = frames.swap_remove(own.unwrap_or(0));
+        self.caller_info(number, function, location)
+    }
+
     fn named(&self, image: &Image<'_>, table: &Table<'_>, number: u64, place: Place) -> SiteInfo {
         let mut info = self.info(number, place);
         if let Some(function) = table.function_of(place.function) {
@@ -113,6 +146,9 @@ impl SiteNames for GoNames {
         if number == callback::SITE {
             return Some(callback::info(&self.executable));
         }
+        if let Some(vaddr) = self.caller(number) {
+            return Some(self.caller_info(number, format!("{vaddr:#x}"), None));
+        }
         Some(self.info(number, self.place(number)?))
     }
 
@@ -128,6 +164,9 @@ impl SiteNames for GoNames {
             .filter_map(|number| {
                 if *number == callback::SITE {
                     return Some((*number, callback::info(&self.executable)));
+                }
+                if let Some(vaddr) = self.caller(*number) {
+                    return Some((*number, self.named_caller(&table, *number, vaddr)));
                 }
                 let place = self.place(*number)?;
                 Some((*number, self.named(&image, &table, *number, place)))

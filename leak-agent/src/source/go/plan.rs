@@ -9,6 +9,7 @@ use super::hook;
 use super::inferred::Inferred;
 use super::known::Known;
 use super::layout::{NEWEST, OLDEST};
+use super::library;
 use super::module::{Module, ModuleError};
 use super::names::GoNames;
 use super::pclntab::{Function, Table};
@@ -109,6 +110,7 @@ fn plan(
         });
     }
     points.sort_by_key(|point| point.offset);
+    let libraries = library::find(image, &table);
     let wrapper = known.wrapper();
     let by = std::mem::take(&mut known.by);
     let books = books(image, &table, &found, known, module);
@@ -117,6 +119,7 @@ fn plan(
         version: Some(version.text),
         points,
         sites: Vec::new(),
+        libraries,
         gaps: Vec::new(),
         evidence: Evidence {
             books: books.as_ref().map(|_| by),

@@ -332,6 +332,7 @@ impl<'a> Planner<'a> {
             version: self.version.map(|version| version.to_string()),
             points: points.into_values().collect(),
             sites,
+            libraries: Vec::new(),
             gaps,
             finish_is_early: finishes.by_symbol,
             evidence: Evidence {

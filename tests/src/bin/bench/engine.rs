@@ -111,7 +111,7 @@ fn row(number: u32, site: u64, tick: u64, step: u64) -> (SiteKey, SiteTotals) {
         plan: if threads { 0 } else { PLAN.0 },
         exec_id: if threads { 0 } else { 1 },
         runtime: if threads { 1 } else { 2 },
-        pad: 0,
+        caller: 0,
     };
     let totals = SiteTotals {
         spawned: 10 + 3 * moved,

@@ -1,0 +1,55 @@
+//! Who asked libraries for tasks: creations of a site, told apart by caller.
+
+use super::plan::PlanFacts;
+use super::rows::RowKey;
+use super::snapshot::{CallerSnapshot, SiteSnapshot};
+use crate::source::caller_number;
+use crate::types::PlanId;
+use leak_agent_common::key::SiteKey;
+use leak_agent_common::totals::SiteTotals;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The callers of one image of a process, with the creations of each.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Callers(Vec<((RowKey, u32), u64)>);
+
+impl Callers {
+    /// Takes the row of a caller.
+    pub(super) fn row(&mut self, key: &SiteKey, totals: SiteTotals) {
+        let place = (RowKey::from(key), key.caller);
+        match self.0.binary_search_by_key(&place, |(place, _)| *place) {
+            Ok(index) => self.0[index].1 = totals.spawned,
+            Err(index) => self.0.insert(index, (place, totals.spawned)),
+        }
+    }
+
+    /// Their rows.
+    pub(super) fn all(&self) -> impl Iterator<Item = (RowKey, u32)> {
+        self.0.iter().map(|(place, _)| *place)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0 = Vec::new();
+    }
+
+    /// Tells the sites of a plan who asked for their tasks; the most first.
+    pub(super) fn tell(&self, plan: PlanId, facts: &PlanFacts, sites: &mut BTreeMap<String, SiteSnapshot>) {
+        let first = self.0.partition_point(|((row, _), _)| row.plan < plan.0);
+        let of_plan = self.0[first..]
+            .iter()
+            .take_while(|((row, _), _)| row.plan == plan.0);
+        for ((row, caller), spawned) in of_plan {
+            let site = facts.site(row.site).and_then(|info| sites.get_mut(&info.id));
+            let (Some(site), Some(info)) = (site, facts.site(caller_number(*caller))) else {
+                continue;
+            };
+            let callers = &mut site.callers;
+            callers.push(CallerSnapshot {
+                info,
+                spawned: *spawned,
+            });
+            callers.sort_by(|a, b| b.spawned.cmp(&a.spawned).then_with(|| a.info.id.cmp(&b.info.id)));
+        }
+    }
+}
