@@ -142,7 +142,7 @@ impl Detectors {
 
     fn process(
         &mut self,
-        snapshot: &ProcessSnapshot,
+        snapshot: &Arc<ProcessSnapshot>,
         facts: &Facts,
         lost: bool,
         now: Moment,
@@ -158,8 +158,10 @@ impl Detectors {
                 seen: 0,
                 runtimes: Vec::new(),
                 approach: None,
+                last: None,
             }
         });
+        let last = entry.last.replace(Arc::clone(snapshot));
         entry.seen = self.tick;
         if entry.exe != snapshot.exe {
             (entry.detect, entry.labels) = policy.of(snapshot.exe.as_deref());
@@ -177,7 +179,11 @@ impl Detectors {
             .filter(|approach| now.boot.0 as f64 / 1e9 - approach.newest() < stale);
         let ahead = entry.approach.as_ref().map(Approach::ahead).unwrap_or_default();
         for runtime in &snapshot.runtimes {
-            let judged = self.runtime(snapshot, runtime, facts, lost, &ahead, now);
+            let before = last.as_ref().and_then(|last| {
+                let mut runtimes = last.runtimes.iter();
+                runtimes.find(|before| before.runtime.wire == runtime.runtime.wire)
+            });
+            let judged = self.runtime(snapshot, (runtime, before), facts, lost, &ahead, now);
             judgement
                 .runtimes
                 .insert((snapshot.key, runtime.runtime.wire), judged);
@@ -190,7 +196,7 @@ impl Detectors {
     fn runtime(
         &mut self,
         process: &ProcessSnapshot,
-        snapshot: &RuntimeSnapshot,
+        (snapshot, before): (&RuntimeSnapshot, Option<&RuntimeSnapshot>),
         facts: &Facts,
         lost: bool,
         ahead: &[Exhaustion],
@@ -242,19 +248,36 @@ impl Detectors {
         // Nothing was spawned and nothing ended: no site has moved.
         if runtime.counts != snapshot.counts || lost {
             runtime.counts = snapshot.counts;
-            for site in snapshot.sites.iter().filter(|site| !site.info.system) {
+            let before = before.map_or(&[][..], |before| before.sites.as_slice());
+            runtime.still.resize(snapshot.sites.len(), 0);
+            for (index, site) in snapshot.sites.iter().enumerate() {
+                // Most sites stand still, and where they stood.
+                let stands = before.get(index).is_some_and(|before| {
+                    Arc::ptr_eq(&before.info, &site.info) && before.counts == site.counts
+                });
+                let is_still = runtime.still.get(index) == Some(&Arc::as_ptr(&site.info).addr());
+                if stands && is_still || site.info.system {
+                    continue;
+                }
                 let most = self.policy.defaults().max_sites;
-                let before = runtime.sites.get(site.info.id.as_str()).map(Tracked::has_moved);
-                let room = match before {
-                    None => self.still < most.saturating_mul(STILL) && self.sites < most,
-                    Some(_) => self.sites < most,
+                let room = Room {
+                    moved: self.sites < most,
+                    still: self.still < most.saturating_mul(STILL) && self.sites < most,
                 };
-                let seen = look.site(runtime, site, self.tick, room);
-                let after = runtime.sites.get(site.info.id.as_str()).map(Tracked::has_moved);
+                let Looked { seen, before, after } = look.site(runtime, site, self.tick, room);
                 self.sites =
                     self.sites + usize::from(after == Some(true)) - usize::from(before == Some(true));
                 self.still =
                     self.still + usize::from(after == Some(false)) - usize::from(before == Some(false));
+                // One for which there was no room is looked at again.
+                let is_still = after != Some(true) && !matches!(seen, Seen::NoRoom);
+                if let Some(still) = runtime.still.get_mut(index) {
+                    *still = if is_still {
+                        Arc::as_ptr(&site.info).addr()
+                    } else {
+                        0
+                    };
+                }
                 match seen {
                     Seen::Small | Seen::Still => {}
                     Seen::NoRoom => *self.counters.entry("detect_sites_over_limit").or_default() += 1,
@@ -307,11 +330,38 @@ impl Detectors {
             self.findings.process_ended(key, now);
         }
         if tick.is_multiple_of(SWEEP) {
-            for runtime in self
-                .processes
-                .values_mut()
-                .flat_map(|process| &mut process.runtimes)
-            {
+            self.sweep();
+        }
+        let mut approaches = 0;
+        for process in self.processes.values_mut() {
+            if process.approach.is_some() {
+                approaches += 1;
+                if approaches > APPROACHES {
+                    process.approach = None;
+                }
+            }
+        }
+    }
+
+    /// Lets go of sites that have been small, or not there, for long.
+    fn sweep(&mut self) {
+        let tick = self.tick;
+        for process in self.processes.values_mut() {
+            let last = process.last.as_ref();
+            for runtime in &mut process.runtimes {
+                // Those that stand still were not looked at.
+                let told = last.and_then(|last| {
+                    let mut told = last.runtimes.iter();
+                    told.find(|told| told.runtime.wire == runtime.wire)
+                });
+                let least = process.detect.least_tasks;
+                for site in told.iter().flat_map(|told| &told.sites) {
+                    if site.counts.live() >= least
+                        && let Some(tracked) = runtime.sites.get_mut(site.info.id.as_str())
+                    {
+                        tracked.large = tick;
+                    }
+                }
                 runtime.sites.retain(|_, tracked| {
                     let keep = tracked.found || tick - tracked.large < SMALL;
                     if !keep {
@@ -324,15 +374,6 @@ impl Detectors {
                     }
                     keep
                 });
-            }
-        }
-        let mut approaches = 0;
-        for process in self.processes.values_mut() {
-            if process.approach.is_some() {
-                approaches += 1;
-                if approaches > APPROACHES {
-                    process.approach = None;
-                }
             }
         }
     }
@@ -373,6 +414,23 @@ enum Seen {
     Claims(Box<Claim>),
 }
 
+/// A look at one site.
+struct Looked {
+    seen: Seen,
+    /// Whether a past was kept of it before, and is now; `None` = nothing was, or is, known of it.
+    before: Option<bool>,
+    after: Option<bool>,
+}
+
+/// What there is room for.
+#[derive(Clone, Copy)]
+struct Room {
+    /// The past of one more site.
+    moved: bool,
+    /// One more site that has not moved so far.
+    still: bool,
+}
+
 impl Look<'_> {
     /// What holds for sites in which nothing grows.
     fn others(&self, runtime: &Runtime) -> Opinion {
@@ -403,49 +461,69 @@ impl Look<'_> {
     }
 
     /// Takes the reading of one site, and judges it if there is something new to see.
-    fn site(&self, runtime: &mut Runtime, site: &SiteSnapshot, tick: u64, room: bool) -> Seen {
+    fn site(&self, runtime: &mut Runtime, site: &SiteSnapshot, tick: u64, room: Room) -> Looked {
         let Some(tracked) = runtime.sites.get_mut(site.info.id.as_str()) else {
-            if site.counts.live() < self.detect.least_tasks {
-                return Seen::Small;
-            }
-            if !room {
-                return Seen::NoRoom;
-            }
-            // Until now it had fewer tasks than are looked at.
-            let few = self.detect.least_tasks.saturating_sub(1);
-            let new = if self.at > runtime.since {
-                Site::risen(runtime.since, self.at, site.counts, few, self.detect.time_scale)
-            } else {
-                Site::new(self.at, site.counts)
-            };
-            let tracked = Tracked {
-                site: new,
-                found: false,
-                looked: 0.0,
-                judged: self.at,
-                large: tick,
-            };
-            runtime.sites.insert(site.info.id.as_str().into(), tracked);
-            return Seen::Still;
+            return self.new_site(runtime, site, tick, room);
         };
+        let before = Some(tracked.has_moved());
         if site.counts.live() >= self.detect.least_tasks {
             tracked.large = tick;
         }
         let least = self.detect.growth.least_surplus;
-        match tracked
-            .site
-            .take(self.at, site.counts, least, self.detect.time_scale, room)
-        {
+        let scale = self.detect.time_scale;
+        let seen = match tracked.site.take(self.at, site.counts, least, scale, room.moved) {
             Taken::Nothing => Seen::Still,
             Taken::NoRoom => Seen::NoRoom,
             Taken::Backwards => Seen::Backwards,
             Taken::Bucket => {
                 let claim = self.judge(tracked, site);
                 if claim.decision.verdict < Verdict::Suspect && !tracked.found {
-                    return Seen::Still;
+                    Seen::Still
+                } else {
+                    Seen::Claims(Box::new(claim))
                 }
-                Seen::Claims(Box::new(claim))
             }
+        };
+        Looked {
+            seen,
+            before,
+            after: Some(tracked.has_moved()),
+        }
+    }
+
+    /// Begins to look at a site, if it has tasks enough.
+    fn new_site(&self, runtime: &mut Runtime, site: &SiteSnapshot, tick: u64, room: Room) -> Looked {
+        let not = |seen| Looked {
+            seen,
+            before: None,
+            after: None,
+        };
+        if site.counts.live() < self.detect.least_tasks {
+            return not(Seen::Small);
+        }
+        if !room.still {
+            return not(Seen::NoRoom);
+        }
+        // Until now it had fewer tasks than are looked at.
+        let few = self.detect.least_tasks.saturating_sub(1);
+        let new = if self.at > runtime.since {
+            Site::risen(runtime.since, self.at, site.counts, few, self.detect.time_scale)
+        } else {
+            Site::new(self.at, site.counts)
+        };
+        let tracked = Tracked {
+            site: new,
+            found: false,
+            looked: 0.0,
+            judged: self.at,
+            large: tick,
+        };
+        let after = Some(tracked.has_moved());
+        runtime.sites.insert(site.info.id.as_str().into(), tracked);
+        Looked {
+            seen: Seen::Still,
+            before: None,
+            after,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::exhaustion::Approach;
 use super::site::Site;
 use crate::config::policy::{Detect, Labels};
-use crate::engine::snapshot::{CountedBy, Counts, FollowState, RuntimeSnapshot};
+use crate::engine::snapshot::{CountedBy, Counts, FollowState, ProcessSnapshot, RuntimeSnapshot};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub(super) struct Process {
     pub(super) runtimes: Vec<Runtime>,
     /// Readings of its limits; `None` = none were taken.
     pub(super) approach: Option<Approach>,
+    /// As it was told last.
+    pub(super) last: Option<Arc<ProcessSnapshot>>,
 }
 
 /// One runtime in it.
@@ -35,6 +37,9 @@ pub(super) struct Runtime {
     /// Nothing is decided before that moment: the counts were wrong a while ago. With the reason.
     pub(super) doubt: Option<(u64, String)>,
     repairs: u64,
+    /// By place at the last look at them: for a site that no past is kept of the address of its info, which the last snapshot
+    /// keeps; else 0.
+    pub(super) still: Vec<usize>,
 }
 
 /// One site.
@@ -74,6 +79,7 @@ impl Runtime {
             sites: HashMap::new(),
             doubt: None,
             repairs: snapshot.books.as_ref().map_or(0, |books| books.repairs),
+            still: Vec::new(),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use super::plan::PlanFacts;
 use super::rows::RowKey;
-use super::snapshot::{CallerSnapshot, SiteSnapshot};
+use super::sites::Sites;
+use super::snapshot::CallerSnapshot;
 use crate::source::caller_number;
 use crate::types::PlanId;
 use leak_agent_common::key::SiteKey;
 use leak_agent_common::totals::SiteTotals;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The callers of one image of a process, with the creations of each.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -34,17 +34,17 @@ impl Callers {
     }
 
     /// Tells the sites of a plan who asked for their tasks; the most first.
-    pub(super) fn tell(&self, plan: PlanId, facts: &PlanFacts, sites: &mut BTreeMap<String, SiteSnapshot>) {
+    pub(super) fn tell(&self, plan: PlanId, facts: &PlanFacts, sites: &mut Sites) {
         let first = self.0.partition_point(|((row, _), _)| row.plan < plan.0);
         let of_plan = self.0[first..]
             .iter()
             .take_while(|((row, _), _)| row.plan == plan.0);
         for ((row, caller), spawned) in of_plan {
-            let site = facts.site(row.site).and_then(|info| sites.get_mut(&info.id));
+            let site = facts.site(row.site).and_then(|info| sites.get_mut(&info));
             let (Some(site), Some(info)) = (site, facts.site(caller_number(*caller))) else {
                 continue;
             };
-            let callers = &mut site.callers;
+            let callers = &mut site.more_mut().callers;
             callers.push(CallerSnapshot {
                 info,
                 spawned: *spawned,

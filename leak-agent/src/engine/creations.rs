@@ -1,7 +1,7 @@
 //! Who creates the tasks of the sites of one process, as far as a creation stack was seen.
 
 use super::plan::PlanFacts;
-use super::snapshot::SiteSnapshot;
+use super::sites::Sites;
 use crate::source::Creation;
 use crate::types::{ExecId, PlanId};
 use serde::{Deserialize, Serialize};
@@ -30,17 +30,11 @@ impl Creations {
     }
 
     /// Tells the sites of a plan who creates their tasks.
-    pub(super) fn tell(
-        &self,
-        exec: ExecId,
-        plan: PlanId,
-        facts: &PlanFacts,
-        sites: &mut BTreeMap<String, SiteSnapshot>,
-    ) {
+    pub(super) fn tell(&self, exec: ExecId, plan: PlanId, facts: &PlanFacts, sites: &mut Sites) {
         for ((_, _, number), creation) in self.0.range((exec, plan, 0)..=(exec, plan, u64::MAX)) {
-            let site = facts.site(*number).and_then(|info| sites.get_mut(&info.id));
+            let site = facts.site(*number).and_then(|info| sites.get_mut(&info));
             if let Some(site) = site {
-                site.info.created_by = Some(creation.clone());
+                site.more_mut().created_by = Some(creation.clone());
             }
         }
     }

@@ -19,6 +19,7 @@ mod runtime;
 mod scanned;
 mod schedulers;
 mod seen;
+mod sites;
 pub mod snapshot;
 mod threads;
 mod tick;

@@ -5,14 +5,15 @@ use super::books::{self, BookFacts, Missed};
 use super::plan::{PlanFacts, Probes};
 use super::process::{Birth, Process};
 use super::seen::Seen;
+use super::sites::Sites;
 use super::snapshot::{Counts, FollowState, ProbesSnapshot, RuntimeSnapshot, SiteSnapshot};
 use super::threads::sum;
 use super::watch::INHERITED;
 use crate::source::{Evidence, SiteInfo};
 use crate::types::{PlanId, Runtime};
 use leak_agent_common::key::site;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 /// Said when more ended than began: then no number of the runtime is called exact.
 const MORE_ENDS: &str = "more of its tasks ended than were seen to begin: not every spawn is seen";
@@ -43,7 +44,7 @@ impl Process {
         let mut reasons: Vec<String> = refused.map(|(_, reason)| reason.clone()).into_iter().collect();
         reasons.extend(lost.map(ToOwned::to_owned));
         let mut exact = refused.is_none() && lost.is_none();
-        let mut sites = BTreeMap::new();
+        let mut sites = Sites::default();
         let mut listed_at = None;
         for (plan, facts) in followed {
             reasons.extend(facts.gaps.iter().take(3).cloned());
@@ -52,8 +53,8 @@ impl Process {
             }
             if facts.is_watched() {
                 let why = self.watch_sites(*plan, facts, |number, counts| match facts.site(number) {
-                    Some(info) => add(&mut sites, &info, counts),
-                    None => add(&mut sites, &FOREIGN, counts),
+                    Some(info) => sites.push(&info, counts),
+                    None => drop(sites.add(&FOREIGN, counts)),
                 });
                 exact &= why.is_empty() && facts.gaps.is_empty();
                 reasons.extend(why);
@@ -82,13 +83,7 @@ impl Process {
         }
         let lacks = |facts: &PlanFacts| !facts.gaps.is_empty() || (facts.is_watched() && facts.unlisted > 0);
         let partial = refused.is_some() || followed.iter().any(|(_, facts)| lacks(facts));
-        let mut sites: Vec<SiteSnapshot> = sites.into_values().collect();
-        sites.sort_by(|a, b| {
-            b.counts
-                .live()
-                .cmp(&a.counts.live())
-                .then_with(|| a.info.id.cmp(&b.info.id))
-        });
+        let sites = sites.finish(followed.len());
         let versions: BTreeSet<&str> = followed
             .iter()
             .filter_map(|(_, facts)| facts.version.as_deref())
@@ -169,17 +164,18 @@ impl Process {
     }
 
     /// Adds the tasks of one plan that ended and are still held, as the books have them.
-    fn plan_retained(&self, plan: PlanId, facts: &PlanFacts, sites: &mut BTreeMap<String, SiteSnapshot>) {
+    fn plan_retained(&self, plan: PlanId, facts: &PlanFacts, sites: &mut Sites) {
         let Some(retained) = self.books.get(&plan).and_then(|books| books.retained.as_ref()) else {
             return;
         };
         for (number, info) in &facts.sites {
             let count = retained.sites.get(number).copied().unwrap_or(0);
             if count > 0 {
-                add(sites, info, Counts::default());
+                sites.add(info, Counts::default());
             }
-            if let Some(site) = sites.get_mut(&info.id) {
-                site.retained = Some(site.retained.unwrap_or(0).saturating_add(count));
+            if let Some(site) = sites.get_mut(info) {
+                let known = &mut site.more_mut().retained;
+                *known = Some(known.unwrap_or(0).saturating_add(count));
             }
         }
     }
@@ -211,13 +207,7 @@ impl Process {
             .any(|(key, row)| key.plan == plan.0 && row.floor() != 0)
     }
 
-    fn plan_sites(
-        &self,
-        plan: PlanId,
-        facts: &PlanFacts,
-        before: &Before,
-        sites: &mut BTreeMap<String, SiteSnapshot>,
-    ) {
+    fn plan_sites(&self, plan: PlanId, facts: &PlanFacts, before: &Before, sites: &mut Sites) {
         let told = self.books.get(&plan);
         let books = match before {
             Before::Nothing => None,
@@ -236,9 +226,9 @@ impl Process {
             let nothing = matches!(before, Before::Nothing);
             let counts = row.counts((!nothing).then(|| known(key.site)), missed(key.site));
             match facts.site(key.site) {
-                Some(info) if key.plan == plan.0 => add(sites, &info, counts),
-                _ if key.site == site::OTHER => add(sites, &FOLDED, counts),
-                _ => add(sites, &FOREIGN, counts),
+                Some(info) if key.plan == plan.0 => sites.push(&info, counts),
+                _ if key.site == site::OTHER => drop(sites.add(&FOLDED, counts)),
+                _ => drop(sites.add(&FOREIGN, counts)),
             }
         }
         let Some(books) = books else {
@@ -246,8 +236,10 @@ impl Process {
         };
         for number in books.sites().into_iter().filter(|number| !seen.contains(number)) {
             let counts = Row::default().counts(Some(known(number)), missed(number));
-            let info = facts.site(number);
-            add(sites, info.as_deref().unwrap_or(&FOREIGN), counts);
+            match facts.site(number) {
+                Some(info) => sites.push(&info, counts),
+                None => drop(sites.add(&FOREIGN, counts)),
+            }
         }
         // What rows show to have been there is no longer elsewhere.
         let shown: u64 = self
@@ -263,7 +255,7 @@ impl Process {
         let elsewhere = books.baseline.elsewhere.saturating_sub(shown);
         if elsewhere > 0 {
             let counts = Row::default().counts(Some(elsewhere), Missed::default());
-            add(sites, &ELSEWHERE, counts);
+            sites.add(&ELSEWHERE, counts);
         }
     }
 }
@@ -296,13 +288,6 @@ fn probes_of(followed: &[(PlanId, &PlanFacts)]) -> Option<ProbesSnapshot> {
     all.max_by_key(|probes| probes.since)
 }
 
-pub(super) fn add(sites: &mut BTreeMap<String, SiteSnapshot>, info: &SiteInfo, counts: Counts) {
-    let site = sites
-        .entry(info.id.clone())
-        .or_insert_with(|| SiteSnapshot::new(info.clone(), Counts::default()));
-    site.counts = sum(site.counts, counts);
-}
-
 /// Sum over the sites that are not the runtime's own.
 pub(super) fn total(sites: &[SiteSnapshot]) -> Counts {
     sites
@@ -317,7 +302,7 @@ fn joined<'a>(texts: impl IntoIterator<Item = &'a str>, separator: &str) -> Opti
 }
 
 /// The sites for which there was no room.
-static FOLDED: LazyLock<SiteInfo> = LazyLock::new(|| {
+static FOLDED: LazyLock<Arc<SiteInfo>> = LazyLock::new(|| {
     special(
         "~other",
         "no room for more sites in the kernel's map: --max-sites makes it larger",
@@ -325,7 +310,7 @@ static FOLDED: LazyLock<SiteInfo> = LazyLock::new(|| {
 });
 
 /// Counts whose site the plan does not know.
-static FOREIGN: LazyLock<SiteInfo> = LazyLock::new(|| {
+static FOREIGN: LazyLock<Arc<SiteInfo>> = LazyLock::new(|| {
     special(
         "~unknown",
         "the process's memory named a site that its file does not have",
@@ -333,15 +318,15 @@ static FOREIGN: LazyLock<SiteInfo> = LazyLock::new(|| {
 });
 
 /// Tasks from before the probes whose site is not known.
-static ELSEWHERE: LazyLock<SiteInfo> = LazyLock::new(|| {
+static ELSEWHERE: LazyLock<Arc<SiteInfo>> = LazyLock::new(|| {
     special(
         "~before",
         "alive before the probes, or missed by them; the runtime's books were too busy to tell at which of the sites",
     )
 });
 
-fn special(name: &str, note: &str) -> SiteInfo {
-    SiteInfo {
+fn special(name: &str, note: &str) -> Arc<SiteInfo> {
+    Arc::new(SiteInfo {
         id: name.to_owned(),
         name: name.to_owned(),
         location: None,
@@ -350,5 +335,5 @@ fn special(name: &str, note: &str) -> SiteInfo {
         ambiguous: false,
         created_by: None,
         note: Some(note.to_owned()),
-    }
+    })
 }

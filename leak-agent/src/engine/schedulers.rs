@@ -125,12 +125,12 @@ mod tests {
     /// A site of this kind with so many tasks alive.
     fn threads(number: usize, kind: &'static str, live: u64) -> SiteSnapshot {
         let mut site = site(number, "x", live, 0, 0);
-        site.info.kind = kind;
+        Arc::make_mut(&mut site.info).kind = kind;
         site
     }
 
     fn holding(sites: &[(usize, Label)]) -> BTreeMap<Label, BTreeSet<String>> {
-        let id = |number: usize| site(number, "x", 0, 0, 0).info.id;
+        let id = |number: usize| site(number, "x", 0, 0, 0).info.id.clone();
         let each = sites.iter();
         each.map(|(number, label)| (*label, BTreeSet::from([id(*number)])))
             .collect()

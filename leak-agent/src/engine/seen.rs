@@ -2,8 +2,8 @@
 //! for.
 
 use super::plan::PlanFacts;
-use super::runtime::add;
-use super::snapshot::{Counts, SiteSnapshot};
+use super::sites::Sites;
+use super::snapshot::Counts;
 use crate::source::books::{Listing, SiteCount, SiteWaits};
 use crate::types::BootTime;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ impl Seen {
     }
 
     /// Adds it to the sites of its plan.
-    pub(super) fn tell(&self, facts: &PlanFacts, sites: &mut BTreeMap<String, SiteSnapshot>) {
+    pub(super) fn tell(&self, facts: &PlanFacts, sites: &mut Sites) {
         if let Some(Unprobed { sites: live, at }) = &self.unprobed {
             for (number, live) in live {
                 let Some(info) = facts.site(*number) else {
@@ -68,17 +68,15 @@ impl Seen {
                     baseline: *live,
                     ..Counts::default()
                 };
-                add(sites, &info, counts);
-                if let Some(site) = sites.get_mut(&info.id) {
-                    site.as_of = Some(*at);
-                }
+                sites.add(&info, counts).more_mut().as_of = Some(*at);
             }
         }
         for waits in self.listed.iter().flat_map(|listed| &listed.sites) {
             let info = facts.site(waits.site.0);
-            if let Some(site) = info.and_then(|info| sites.get_mut(&info.id)) {
-                site.waiting.clone_from(&waits.reasons);
-                site.leaked = Some(waits.leaked).filter(|leaked| *leaked > 0);
+            if let Some(site) = info.and_then(|info| sites.get_mut(&info)) {
+                let more = site.more_mut();
+                more.waiting.clone_from(&waits.reasons);
+                more.leaked = Some(waits.leaked).filter(|leaked| *leaked > 0);
             }
         }
     }

@@ -4,8 +4,9 @@
 //! `live = baseline + spawned − finished`.
 
 use super::books::Readings;
+use super::threads::sum;
 use crate::source::books::Wait;
-use crate::source::{Evidence, SiteInfo};
+use crate::source::{Creation, Evidence, SiteInfo};
 use crate::types::{BootTime, ProcessKey, Runtime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -190,13 +191,21 @@ pub enum FollowState {
     Unsupported,
 }
 
-/// One spawn site in one process.
+/// One spawn site in one process. Small, because there are many.
 #[derive(Clone, Debug)]
 pub struct SiteSnapshot {
     /// What people are shown.
-    pub info: SiteInfo,
+    pub info: Arc<SiteInfo>,
     /// Its counts.
     pub counts: Counts,
+    more: Option<Box<SiteMore>>,
+}
+
+/// What is known of some sites only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteMore {
+    /// Who asks for its tasks in this process; `None` = what its `info` says, if anything.
+    pub created_by: Option<Creation>,
     /// Its tasks that ended and whose memory is still held, at most; `None` = not known.
     pub retained: Option<u64>,
     /// No probe sees its tasks: they were read from memory at this moment, and `baseline` is all that lived then; `None` = they
@@ -225,17 +234,63 @@ impl SiteSnapshot {
     /// Counts of a site, and nothing else known of it.
     #[must_use]
     pub fn new(info: SiteInfo, counts: Counts) -> Self {
+        Self::shared(&Arc::new(info), counts)
+    }
+
+    /// As [`Self::new`], of a site that others have, too.
+    #[must_use]
+    pub fn shared(info: &Arc<SiteInfo>, counts: Counts) -> Self {
         Self {
-            info,
+            info: Arc::clone(info),
             counts,
-            retained: None,
-            as_of: None,
-            waiting: Vec::new(),
-            leaked: None,
-            callers: Vec::new(),
+            more: None,
+        }
+    }
+
+    /// What is known besides.
+    #[must_use]
+    pub fn more(&self) -> &SiteMore {
+        self.more.as_deref().unwrap_or(&NOTHING_MORE)
+    }
+
+    /// The same, to be added to.
+    pub fn more_mut(&mut self) -> &mut SiteMore {
+        self.more.get_or_insert_default()
+    }
+
+    /// Who asks for its tasks, as far as that is known.
+    #[must_use]
+    pub fn created_by(&self) -> Option<&Creation> {
+        self.more().created_by.as_ref().or(self.info.created_by.as_ref())
+    }
+
+    /// Adds what is known of the same site from elsewhere.
+    pub(super) fn join(&mut self, other: Self) {
+        self.counts = sum(self.counts, other.counts);
+        let Some(theirs) = other.more else {
+            return;
+        };
+        let ours = self.more_mut();
+        let both = |a: Option<u64>, b: Option<u64>| [a, b].into_iter().flatten().reduce(u64::saturating_add);
+        ours.created_by = ours.created_by.take().or(theirs.created_by);
+        ours.retained = both(ours.retained, theirs.retained);
+        ours.as_of = ours.as_of.or(theirs.as_of);
+        ours.leaked = both(ours.leaked, theirs.leaked);
+        ours.callers.extend(theirs.callers);
+        if ours.waiting.is_empty() {
+            ours.waiting = theirs.waiting;
         }
     }
 }
+
+static NOTHING_MORE: SiteMore = SiteMore {
+    created_by: None,
+    retained: None,
+    as_of: None,
+    waiting: Vec::new(),
+    leaked: None,
+    callers: Vec::new(),
+};
 
 /// Counts of one site, or a sum of them. `live() = baseline + spawned − finished`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -233,6 +233,7 @@ fn callers_of_a_site_are_told_and_not_added() {
         (9, 5, 1)
     );
     let told: Vec<_> = tasks.sites[0]
+        .more()
         .callers
         .iter()
         .map(|caller| (caller.info.id.as_str(), caller.spawned))
@@ -289,7 +290,7 @@ fn creation_stack_belongs_to_its_image() {
     totals(&mut engine, &[(task(P, 4, 0x1000), counts(1, 0))], 0, 300);
     let told = |engine: &mut Engine| {
         let site = process(engine, P).runtimes[1].sites.first().cloned().unwrap();
-        let calls = site.info.created_by.unwrap();
+        let calls = site.created_by().unwrap().clone();
         calls[0].function.clone().map(String::from)
     };
     assert_eq!(told(&mut engine).as_deref(), Some("old"));
@@ -533,9 +534,12 @@ fn tasks_that_no_probe_sees_are_counted_with_their_moment() {
     assert_eq!(probed.listed_at, Some(BootTime(250)));
     let site = |id: &str| probed.sites.iter().find(|site| site.info.id == id).unwrap();
     let (ours, theirs) = (site("a"), site("c"));
-    assert_eq!((ours.as_of, ours.leaked), (None, Some(2)));
-    assert_eq!(ours.waiting, [wait("channel", 30), wait("lock", 1)]);
-    assert_eq!((theirs.as_of, theirs.counts.baseline), (Some(BootTime(260)), 5));
+    assert_eq!((ours.more().as_of, ours.more().leaked), (None, Some(2)));
+    assert_eq!(ours.more().waiting, [wait("channel", 30), wait("lock", 1)]);
+    assert_eq!(
+        (theirs.more().as_of, theirs.counts.baseline),
+        (Some(BootTime(260)), 5)
+    );
 
     let reading = WatchFacts { seen, ..reading() };
     let watched = watched(0, Some(reading));

@@ -141,7 +141,7 @@ impl Threads {
         }
         let sites = sites
             .into_values()
-            .map(|site| SiteSnapshot::new((*site.info).clone(), site.counts));
+            .map(|site| SiteSnapshot::shared(&site.info, site.counts));
         let mut sites: Vec<_> = sites.collect();
         sites.sort_by(|a, b| {
             b.counts

@@ -572,7 +572,7 @@ svc (100), tokio
         let with = |functions: &[Option<&str>]| {
             let frame = |function: &Option<&str>| CodeFrame::new(*function, None, false, "ab:0x1");
             let mut snapshot = site(2, "app::serve", 0, 50, 10);
-            snapshot.info.created_by = Some(functions.iter().map(frame).collect::<Vec<_>>().into());
+            snapshot.more_mut().created_by = Some(functions.iter().map(frame).collect::<Vec<_>>().into());
             let runtimes = vec![runtime(tokio::RUNTIME, vec![snapshot])];
             let report = report_of(9, vec![process(100, "svc", "/opt/svc", runtimes)]);
             site_name(&report.processes[0].runtimes[0].sites[0])
@@ -627,9 +627,9 @@ svc (100), tokio
     #[test]
     fn site_with_waiting_tasks_tells_what_they_wait_for() {
         let mut told = runtime(tokio::RUNTIME, vec![site(2, "app::serve", 0, 50, 10)]);
-        told.sites[0].leaked = Some(7);
+        told.sites[0].more_mut().leaked = Some(7);
         let reasons = [("chan receive", 20), ("select", 10), ("sleep", 3), ("IO wait", 1)];
-        told.sites[0].waiting = reasons.map(|(reason, tasks)| Wait { reason, tasks }).to_vec();
+        told.sites[0].more_mut().waiting = reasons.map(|(reason, tasks)| Wait { reason, tasks }).to_vec();
         let report = report_of(1, vec![process(100, "svc", "/opt/svc", vec![told])]);
         let site = &report.processes[0].runtimes[0].sites[0];
         let expected = "[7 can never be woken]  [chan receive 20, select 10, sleep 3, …]";
@@ -642,7 +642,7 @@ svc (100), tokio
     #[test]
     fn site_of_a_library_tells_who_asked_for_its_tasks() {
         let caller = |name: &str, location: Option<&str>, spawned| {
-            let mut info = site(9, name, 0, 0, 0).info;
+            let mut info = Arc::unwrap_or_clone(site(9, name, 0, 0, 0).info);
             info.location = location.map(ToOwned::to_owned);
             CallerSnapshot {
                 info: Arc::new(info),
@@ -650,7 +650,7 @@ svc (100), tokio
             }
         };
         let mut snapshot = site(2, "sync.(*WaitGroup).Go.func1", 0, 50, 10);
-        snapshot.callers = vec![
+        snapshot.more_mut().callers = vec![
             caller("main.crawl", Some("crawl.go:17"), 40),
             caller("main.index", None, 2),
         ];
@@ -661,7 +661,7 @@ svc (100), tokio
         };
         let expected = "(asked for by main.crawl crawl.go:17 40, main.index 2, others 8)";
         assert!(told(&snapshot).ends_with(expected), "{}", told(&snapshot));
-        snapshot.callers[1].spawned = 12;
+        snapshot.more_mut().callers[1].spawned = 12;
         assert!(told(&snapshot).ends_with("main.index 10)"), "{}", told(&snapshot));
     }
 

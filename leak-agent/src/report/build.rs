@@ -9,8 +9,8 @@ use super::{
 };
 use crate::detect::{Judgement, RuntimeJudgement};
 use crate::engine::snapshot::{
-    self, BooksSnapshot, Counts, FollowState, ProcessSnapshot, RepairSnapshot, RuntimeSnapshot,
-    SchedulerSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
+    self, BooksSnapshot, CallerSnapshot, Counts, FollowState, ProcessSnapshot, RepairSnapshot,
+    RuntimeSnapshot, SchedulerSnapshot, SiteSnapshot, Snapshot, WatchSnapshot,
 };
 use crate::source::CodeFrame;
 use crate::types::BootTime;
@@ -252,7 +252,7 @@ fn repair(repair: &RepairSnapshot, boot_unix: Duration) -> Repair {
 /// The site, and whether its counts had to be repaired.
 fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement, boot_unix: Duration) -> (Site, bool) {
     let (counts, repaired) = consistent(snapshot.counts);
-    let info = &snapshot.info;
+    let (info, more) = (&snapshot.info, snapshot.more());
     let opinion = judged.site(&info.id);
     let site = Site {
         id: info.id.clone(),
@@ -262,9 +262,8 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement, boot_unix: Duration)
         system: info.system,
         ambiguous: info.ambiguous,
         note: info.note.clone(),
-        created_by: info
-            .created_by
-            .as_ref()
+        created_by: snapshot
+            .created_by()
             .map(|calls| calls.iter().map(call).collect()),
         verdict: judged::verdict(opinion.verdict),
         verdict_reason: opinion.reason.clone(),
@@ -272,9 +271,9 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement, boot_unix: Duration)
         spawned: counts.spawned,
         finished: counts.finished,
         baseline: counts.baseline,
-        retained: snapshot.retained,
-        as_of: snapshot.as_of.map(|at| unix_seconds(boot_unix, at)),
-        waiting: snapshot
+        retained: more.retained,
+        as_of: more.as_of.map(|at| unix_seconds(boot_unix, at)),
+        waiting: more
             .waiting
             .iter()
             .take(WAITING_MAX)
@@ -283,20 +282,20 @@ fn site(snapshot: &SiteSnapshot, judged: &RuntimeJudgement, boot_unix: Duration)
                 count: wait.tasks,
             })
             .collect(),
-        leaked: snapshot.leaked,
-        callers: callers(snapshot, counts.spawned),
+        leaked: more.leaked,
+        callers: callers(&more.callers, counts.spawned),
     };
     (site, repaired)
 }
 
 /// The callers of a site that was asked for `spawned` tasks.
-fn callers(snapshot: &SiteSnapshot, spawned: u64) -> Vec<Caller> {
-    if snapshot.callers.is_empty() {
+fn callers(callers: &[CallerSnapshot], spawned: u64) -> Vec<Caller> {
+    if callers.is_empty() {
         return Vec::new();
     }
     let mut left = spawned;
     let mut told = Vec::new();
-    for caller in snapshot.callers.iter().take(CALLERS_MAX) {
+    for caller in callers.iter().take(CALLERS_MAX) {
         // Callers are read after their site: one may have had more by then.
         let spawned = caller.spawned.min(left);
         left -= spawned;

@@ -43,10 +43,9 @@ pub(crate) fn site(number: usize, name: &str, baseline: u64, spawned: u64, finis
         spawned,
         finished,
     };
-    SiteSnapshot {
-        retained: Some(0),
-        ..SiteSnapshot::new(info, counts)
-    }
+    let mut site = SiteSnapshot::new(info, counts);
+    site.more_mut().retained = Some(0);
+    site
 }
 
 /// A followed runtime with these sites.

@@ -328,7 +328,7 @@ fn processes_beyond_the_cap_are_folded() {
 #[test]
 fn series_end_with_their_process_and_unsupported_is_not_zero() {
     let mut system = site(9, "driver", 0, 7, 0);
-    system.info.system = true;
+    std::sync::Arc::make_mut(&mut system.info).system = true;
     let mut snapshots = vec![
         process(
             1,
