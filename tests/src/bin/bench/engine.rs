@@ -4,7 +4,7 @@
 use crate::verdict;
 use leak_agent::agent::Replay;
 use leak_agent::config::RecordConfig;
-use leak_agent::detect::Facts;
+use leak_agent::detect::{Detectors, Facts, Observation};
 use leak_agent::engine::{Engine, Input, KernelRuntime, PlanFacts, Probes, Totals};
 use leak_agent::event::Event;
 use leak_agent::report::{AgentFacts, Report};
@@ -26,6 +26,8 @@ const SITES: u64 = 100;
 /// Ticks that are measured, after the first ones in which everything is new.
 const TICKS: u64 = 20;
 const WARM: u64 = 3;
+/// As a step: not one of so many sites changes, but all sites of one in a hundred processes.
+const BUSY_PROCESSES: u64 = 0;
 const PLAN: PlanId = PlanId(1);
 const SECOND: u64 = 1_000_000_000;
 
@@ -44,16 +46,20 @@ pub(crate) fn is_child() -> bool {
 
 pub(crate) fn run() {
     for (step, what) in [
-        (100, "1 of 100 sites changes per tick"),
-        (10, "1 of 10"),
+        (
+            BUSY_PROCESSES,
+            "1 of 100 processes is busy: all of its sites change per tick",
+        ),
+        (100, "1 of 100 sites changes per tick, in every process"),
+        (10, "1 of 10, in every process"),
         (1, "all"),
     ] {
         println!("   {PROCESSES} processes × {SITES} sites, {what}:");
         let tape = make(step);
         let size = std::fs::metadata(&tape).expect("the tape").len();
         println!("   tape: {:.1} MiB for {} ticks", mib(size), TICKS + WARM);
-        let mut before = 0.0;
-        for stage in ["tape", "engine", "snapshot", "report"] {
+        let (mut before, mut tape_alone) = (0.0, 0.0);
+        for stage in ["tape", "engine", "snapshot", "detectors", "report"] {
             let done = std::process::Command::new(std::env::current_exe().expect("itself"))
                 .args([CHILD, &step.to_string(), stage])
                 .output()
@@ -72,8 +78,18 @@ pub(crate) fn run() {
                 "   up to the {stage:9}{share:7.2} % of a core (+{:.2}), {memory:6.0} MiB resident",
                 share - before
             );
-            if stage == "engine" {
-                verdict("engine", share - before, 5.0, "% of a core");
+            match stage {
+                "tape" => tape_alone = share,
+                "detectors" => {
+                    verdict("engine and detectors", share - tape_alone, 5.0, "% of a core");
+                    verdict(
+                        "engine and detectors",
+                        memory - decoded(),
+                        200.0,
+                        "MiB, without the tape's copy of the rows",
+                    );
+                }
+                _ => {}
             }
             before = share;
         }
@@ -83,6 +99,11 @@ pub(crate) fn run() {
 
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+/// What the reader of the tape keeps, MiB: all rows, of which the next are changes.
+fn decoded() -> f64 {
+    mib(u64::from(PROCESSES) * SITES * size_of::<(SiteKey, SiteTotals)>() as u64)
 }
 
 fn path(step: u64) -> PathBuf {
@@ -100,11 +121,12 @@ fn process(number: u32) -> ProcessKey {
 /// Row `site` of a process at a tick. The kernel's order is that of hashes: any that stays.
 fn row(number: u32, site: u64, tick: u64, step: u64) -> (SiteKey, SiteTotals) {
     let threads = site == 0;
-    let moved = if (site + u64::from(number)).is_multiple_of(step) {
-        tick
+    let moves = if step == BUSY_PROCESSES {
+        number.is_multiple_of(100)
     } else {
-        0
+        (site + u64::from(number)).is_multiple_of(step)
     };
+    let moved = if moves { tick } else { 0 };
     let key = SiteKey {
         process: process(number),
         site: if threads { 1 } else { 0x1000 * site },
@@ -252,12 +274,21 @@ fn measure(step: u64, stage: &str) {
         played.expect("a whole tape");
     } else {
         let mut engine = engine();
+        let mut detectors = Detectors::new(Arc::default());
         while let Some(entry) = tape.entry().expect("a whole tape") {
             match entry {
                 Entry::Input(input) if stage != "tape" => engine.take(input),
                 Entry::Tick { at, .. } => {
                     if stage == "snapshot" {
                         snapshot = Some(engine.snapshot(at));
+                    } else if stage == "detectors" {
+                        let new = engine.snapshot(at);
+                        drop(detectors.observe(&Observation {
+                            snapshot: &new,
+                            unix: at.0 as f64 / SECOND as f64,
+                            facts: &Facts::default(),
+                        }));
+                        snapshot = Some(new);
                     }
                     drop((
                         engine.take_garbage(),
