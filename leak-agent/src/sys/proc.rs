@@ -5,7 +5,9 @@
 //! procfs crate is not used here: its parsers take whole texts of any size and go by bare pid.
 
 mod listing;
+mod threads;
 
+pub use threads::{Blocked, ThreadStatus};
 pub use listing::{Found, Named, PROCESSES_MAX, found, named, process_ids};
 
 use super::maps::{self, Mapping, MapsRead};

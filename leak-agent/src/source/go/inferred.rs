@@ -6,6 +6,8 @@ use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Listing, LiveTask, ProcessBooks, SiteCount,
     TaskDetail,
 };
+use crate::elf::Elf;
+use crate::source::stacks::TaskStacks;
 use crate::sys::memory::Memory;
 use std::ops::Range;
 
@@ -122,6 +124,18 @@ impl ProcessBooks for Attempts {
         match &mut self.proven {
             Some(proven) => proven.details(memory, tasks),
             None => Ok(vec![None; tasks.len()]),
+        }
+    }
+
+    fn stacks(
+        &mut self,
+        memory: &dyn Memory,
+        elf: &Elf<'_>,
+        limit: usize,
+    ) -> Result<Option<TaskStacks>, BooksError> {
+        match &mut self.proven {
+            Some(proven) => proven.stacks(memory, elf, limit),
+            None => Ok(None),
         }
     }
 

@@ -1,0 +1,288 @@
+//! The stacks of all goroutines of a process that runs on: read together with what the runtime has written down about each, and
+//! believed only if that was the same before and after.
+
+use super::super::goroutine::{self, Goroutine, Status};
+use super::super::layout::Layout;
+use super::super::traceback::Traceback;
+use super::super::unwind::{Ended, Unwinder};
+use super::{BATCH, GROUP, Process};
+use crate::elf::{Elf, Image};
+use crate::source::books::{BooksError, Budget, SavedStack};
+use crate::source::stacks::{NamedStack, StackedTask, TaskStacks};
+use crate::sys::memory::{Batch, Memory};
+use std::collections::HashMap;
+
+/// One that moved is read again, so often.
+const ROUNDS: u32 = 4;
+/// Bytes of a stack that are read at first: most use less.
+const FIRST: u64 = 4096;
+/// And of one that uses more, at most. Frames are as many as are wanted long before.
+const LONG: u64 = 1 << 20;
+/// The scanning bit of the status: the second of its bytes.
+const SCANNED_BYTE: usize = 1;
+/// Behind the wait reason: flags by which the garbage collector asks for something.
+const ASKED_BYTES: usize = 7;
+
+impl Process {
+    /// See [`crate::source::ProcessBooks::stacks`].
+    pub(super) fn read_stacks(
+        &mut self,
+        memory: &dyn Memory,
+        elf: &Elf<'_>,
+        limit: usize,
+    ) -> Result<TaskStacks, BooksError> {
+        let mut all = TaskStacks::default();
+        let image = Image::parse(elf).ok();
+        let Some(table) = image
+            .as_ref()
+            .and_then(|image| self.books.module.open(image))
+        else {
+            all.refused
+                .push("its table of functions is not in its file".to_owned());
+            return Ok(all);
+        };
+        if !self.extend(memory, Budget::default().tasks)? {
+            all.refused
+                .push("its list of goroutines did not keep still".to_owned());
+        }
+        let list = std::mem::take(&mut self.list);
+        let mut reading = Reading {
+            process: self,
+            unwinder: Unwinder::new(table, self.bias),
+            chains: Chains::default(),
+            heads: Batch::default(),
+            again: Batch::default(),
+            bytes: Batch::default(),
+            long: Vec::new(),
+            limit,
+            all,
+        };
+        let mut read = Ok(());
+        for part in list.chunks(BATCH) {
+            read = reading.part(memory, part);
+            if read.is_err() {
+                break;
+            }
+        }
+        let Reading { chains, mut all, .. } = reading;
+        self.list = list;
+        if let Err(error) = read {
+            // What was read until the process ended is as good as all else.
+            if all.tasks.is_empty() {
+                return Err(error);
+            }
+            all.refused.push(error.to_string());
+        }
+        let traceback = Traceback {
+            table,
+            executable: &elf.id.to_string(),
+            wrapper: self.books.layout.wrapper,
+            minor: self.books.layout.minor,
+        };
+        all.stacks = chains.named(&traceback);
+        Ok(all)
+    }
+}
+
+/// Different walks, in the order in which they were seen.
+#[derive(Default)]
+struct Chains {
+    numbers: HashMap<Box<[u64]>, u32>,
+    all: Vec<(Box<[u64]>, bool)>,
+}
+
+impl Chains {
+    fn number(&mut self, pcs: &[u64], complete: bool) -> Option<u32> {
+        if let Some(known) = self.numbers.get(pcs) {
+            return Some(*known);
+        }
+        let number = u32::try_from(self.all.len()).ok()?;
+        self.numbers.insert(pcs.into(), number);
+        self.all.push((pcs.into(), complete));
+        Some(number)
+    }
+
+    fn named(&self, traceback: &Traceback<'_>) -> Vec<NamedStack> {
+        let named = |(pcs, complete): &(Box<[u64]>, bool)| NamedStack {
+            frames: traceback.frames(pcs, true),
+            complete: *complete,
+        };
+        self.all.iter().map(named).collect()
+    }
+}
+
+/// A goroutine whose stack is being read.
+struct Candidate {
+    /// Its place in the batch of `g`s.
+    head: usize,
+    stacked: StackedTask,
+    at: u64,
+    /// Where its stack is in the batch of stacks, and its copy begins.
+    piece: usize,
+    stack: SavedStack,
+}
+
+struct Reading<'process, 'table> {
+    process: &'process Process,
+    unwinder: Unwinder<'table>,
+    chains: Chains,
+    heads: Batch,
+    again: Batch,
+    bytes: Batch,
+    /// A stack that is longer than most.
+    long: Vec<u8>,
+    limit: usize,
+    all: TaskStacks,
+}
+
+impl Reading<'_, '_> {
+    /// Reads these goroutines.
+    fn part(&mut self, memory: &dyn Memory, part: &[u64]) -> Result<(), BooksError> {
+        let mut moving: Vec<StackedTask> = Vec::new();
+        let mut todo: Vec<u64> = part.to_vec();
+        for round in 0..ROUNDS {
+            if todo.is_empty() {
+                break;
+            }
+            let candidates = self.begin(memory, &todo)?;
+            let mut read = Vec::with_capacity(candidates.len());
+            let mut pcs = Vec::new();
+            for candidate in &candidates {
+                pcs.clear();
+                let ended = self.walk(memory, candidate, &mut pcs)?;
+                read.push(self.chains_of(&pcs, ended));
+            }
+            moving.clear();
+            todo.clear();
+            self.again.clear();
+            let size = goroutine::size(&self.process.books.layout);
+            for candidate in &candidates {
+                self.again.push(candidate.at, size);
+            }
+            memory.read_many(&mut self.again)?;
+            for (number, (candidate, stack)) in candidates.iter().zip(read).enumerate() {
+                let before = self.heads.get(candidate.head).unwrap_or_default();
+                let after = self.again.get(number).unwrap_or_default();
+                let rested = is_same(before, after, &self.process.books.layout);
+                if rested {
+                    let stacked = StackedTask {
+                        stack,
+                        ..candidate.stacked
+                    };
+                    self.all.tasks.push(stacked);
+                } else {
+                    todo.push(candidate.at);
+                    moving.push(candidate.stacked);
+                }
+            }
+            if round + 1 == ROUNDS {
+                self.all.tasks.append(&mut moving);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the runtime says of these goroutines, and of those that rest the stacks. What has none is done with.
+    fn begin(&mut self, memory: &dyn Memory, todo: &[u64]) -> Result<Vec<Candidate>, BooksError> {
+        let layout = &self.process.books.layout;
+        let size = goroutine::size(layout);
+        self.heads.clear();
+        self.bytes.clear();
+        for at in todo {
+            self.heads.push(*at, size);
+        }
+        memory.read_many(&mut self.heads)?;
+        let mut candidates = Vec::with_capacity(todo.len());
+        for (head, at) in todo.iter().enumerate() {
+            let bytes = self.heads.get(head).unwrap_or_default();
+            let Some(found) = Goroutine::read(bytes, layout).filter(Goroutine::is_live) else {
+                continue;
+            };
+            let site = if found.is_for_callbacks() {
+                super::callback::SITE
+            } else if let Some(site) = self.process.site(&found) {
+                site
+            } else {
+                continue; // it is being made
+            };
+            if self.all.tasks.len() + candidates.len() >= self.limit {
+                self.all.left_out += 1;
+                continue;
+            }
+            let stacked = StackedTask {
+                task: found.told(*at, site, GROUP.owner, layout),
+                state: found.status.map_or("unknown", Status::word),
+                stack: None,
+            };
+            match stacked.task.stack {
+                Some(stack) => {
+                    let len = (stack.high - stack.sp).min(FIRST);
+                    candidates.push(Candidate {
+                        head,
+                        stacked,
+                        at: *at,
+                        piece: self.bytes.push(stack.sp, usize::try_from(len).unwrap_or(0)),
+                        stack,
+                    });
+                }
+                None => self.all.tasks.push(stacked),
+            }
+        }
+        memory.read_many(&mut self.bytes)?;
+        Ok(candidates)
+    }
+
+    fn walk(
+        &mut self,
+        memory: &dyn Memory,
+        candidate: &Candidate,
+        pcs: &mut Vec<u64>,
+    ) -> Result<Ended, BooksError> {
+        let SavedStack { sp, pc, high, .. } = candidate.stack;
+        let bytes = self.bytes.get(candidate.piece).unwrap_or_default();
+        let ended = self.unwinder.walk((pc, sp), |at| word(bytes, sp, at), pcs);
+        match ended {
+            Ended::Needs(at) if at < high => {}
+            _ => return Ok(ended),
+        }
+        let len = usize::try_from((high - sp).min(LONG)).unwrap_or(0);
+        self.long.resize(len, 0);
+        let got = memory.read_some(sp, &mut self.long)?;
+        let bytes = self.long.get(..got).unwrap_or_default();
+        pcs.clear();
+        Ok(self.unwinder.walk((pc, sp), |at| word(bytes, sp, at), pcs))
+    }
+
+    fn chains_of(&mut self, pcs: &[u64], ended: Ended) -> Option<u32> {
+        if pcs.is_empty() {
+            return None;
+        }
+        self.chains.number(pcs, ended == Ended::Complete)
+    }
+}
+
+/// The 8 bytes at an address, of a copy that begins at `from`.
+fn word(bytes: &[u8], from: u64, at: u64) -> Option<u64> {
+    let index = usize::try_from(at.checked_sub(from)?).ok()?;
+    Some(u64::from_le_bytes(*bytes.get(index..)?.first_chunk()?))
+}
+
+/// Whether a goroutine did not run between two readings of its `g`. Each time it stops, the runtime adds one to a counter of a byte
+/// (`trackingSeq`), and it notes the time now and then; so all bytes are compared but those that the garbage collector changes in a
+/// goroutine that rests.
+fn is_same(before: &[u8], after: &[u8], layout: &Layout) -> bool {
+    let changes = |at: usize| {
+        let since = layout.waitsince..layout.waitsince + 8;
+        let asked = layout.waitreason + 1..layout.waitreason + 1 + ASKED_BYTES;
+        at == layout.status + SCANNED_BYTE || since.contains(&at) || asked.contains(&at)
+    };
+    if before.is_empty() || before.len() != after.len() {
+        return false;
+    }
+    before == after
+        || before
+            .iter()
+            .zip(after)
+            .enumerate()
+            .all(|(at, (before, after))| before == after || changes(at))
+}
