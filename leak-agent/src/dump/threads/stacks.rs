@@ -18,6 +18,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const FIRST: u64 = 16 << 10;
 /// And of one that uses more, at most.
 const LONG: u64 = 1 << 20;
+/// In place of a frame pointer that is not known: nothing can be read there. (Zero would stand for the end of the stack.)
+const NO_MEMORY: u64 = 1 << 62;
 /// Mappings that are looked at, for where stacks end.
 const RANGES_MAX: usize = 1 << 16;
 /// Different stacks that are kept.
@@ -48,8 +50,6 @@ struct Walked {
 pub(super) struct Named {
     pub(super) stack: NamedStack,
     frames: Vec<NamedFrame>,
-    /// What runs it, if it is no code of the unwind data's.
-    foreign: bool,
 }
 
 impl Named {
@@ -58,15 +58,7 @@ impl Named {
         if worker {
             return thread::reserved(site::KERNEL_WORKER);
         }
-        let mut site = living(&self.frames, leader);
-        if self.foreign && !leader {
-            let outermost = self.stack.frames.iter().rev();
-            let named = outermost.filter_map(|frame| frame.function.as_deref());
-            if let Some(name) = named.into_iter().next() {
-                name.clone_into(&mut site.name);
-            }
-        }
-        site
+        living(&self.frames, leader)
     }
 }
 
@@ -131,7 +123,7 @@ impl Stacks {
             let mut stack = RawStack {
                 ip: thread.ip,
                 sp: thread.sp,
-                bp: thread.bp.unwrap_or(0),
+                bp: thread.bp.unwrap_or(NO_MEMORY),
                 start: thread.sp,
                 bytes: bytes.to_vec(),
                 cut: left > FIRST,
@@ -184,7 +176,6 @@ impl Stacks {
             return Named {
                 stack: NamedStack::default(),
                 frames: Vec::new(),
-                foreign: false,
             };
         };
         let frames = self.symbols.name(
@@ -208,7 +199,6 @@ impl Stacks {
                 frames: calls,
                 complete,
             },
-            foreign: walked.rest.is_some(),
             frames,
         }
     }
@@ -239,6 +229,7 @@ fn rest(process: &mut Opened, stack: &RawStack, unwound: &Unwound) -> Option<Nam
     let (identity, bias) = (module.file.identity.clone(), module.bias);
     let of_module = |file: &&Executable| file.identity == identity && file.bias == bias;
     let file = process.files.iter().find(of_module)?;
+    let called = frame.is_called(index);
     let stack = RawStack {
         ip: frame.pc,
         sp: frame.sp,
@@ -248,7 +239,7 @@ fn rest(process: &mut Opened, stack: &RawStack, unwound: &Unwound) -> Option<Nam
     file.plans.iter().find_map(|plan| {
         let tables = plan.stacks.as_ref()?;
         // The file is other people's.
-        let unwound = AssertUnwindSafe(|| tables.unwind(&elf, bias, &stack, index > 0));
+        let unwound = AssertUnwindSafe(|| tables.unwind(&elf, bias, &stack, called));
         catch_unwind(unwound).ok().flatten()
     })
 }

@@ -65,7 +65,7 @@ fn text_tells_count_reason_and_place() {
     let wanted = "pid 42, /opt/app: 100 tasks in 1 group, taken in 4 ms
 note: a \u{fffd}[2J note
 
-100 × go goroutine waiting: chan receive, for up to 3 min
+100 × go goroutine waiting: chan receive, oldest 3 min
     main.serve, started at /src/a.go:88 by main.main
     on channel 0xc000014060 (0 of 2 values): all 64 looked at
     labels tenant=bl\u{fffd}ue: 1 of 64 looked at
@@ -86,6 +86,16 @@ fn group_without_a_stack_says_so() {
     let told = text(&dump(vec![group.clone()]), false);
     assert!(told.contains("no stack"), "{told}");
     assert_eq!(folded(&dump(vec![group])), "go;waiting 1\n");
+}
+
+/// Recursion is told once, with how often.
+#[test]
+fn frames_that_repeat_are_told_once() {
+    let mut group = group(1);
+    group.frames = vec![frame("main.deep", Some(7), false); 20];
+    let told = text(&dump(vec![group]), false);
+    assert_eq!(told.matches("main.deep").count(), 1, "{told}");
+    assert!(told.contains("… 19 times more"), "{told}");
 }
 
 /// Folded lines are one per group, outermost first, and divided by nothing that a name could hold.

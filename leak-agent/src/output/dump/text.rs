@@ -3,7 +3,7 @@
 //! ```text
 //! pid 4341, /opt/app/server: 117 tasks in 14 groups, taken in 4 ms
 //!
-//! 100 × go goroutine waiting: chan receive, for up to 3 min
+//! 100 × go goroutine waiting: chan receive, oldest 3 min
 //!     main.parked, started at /src/main.go:88 by main.park
 //!     on channel 0xc000014060 (0 of 0 values): all 64 looked at
 //!       main.parked.func1      /src/main.go:90
@@ -96,7 +96,7 @@ fn group(group: &Group, paint: &Paint, out: &mut String) -> std::fmt::Result {
     }
     write!(out, "{end}")?;
     if let Some(oldest) = group.oldest_s {
-        write!(out, ", for up to {}", duration(oldest))?;
+        write!(out, ", oldest {}", duration(oldest))?;
     }
     match group.bound {
         0 => {}
@@ -131,7 +131,7 @@ fn frames(frames: &[Frame], paint: &Paint, out: &mut String) -> std::fmt::Result
     let Paint { name, dim, end, .. } = paint;
     let width = frames.iter().map(|frame| columns(&visible(&frame.function)));
     let width = width.filter(|width| *width <= NAMES_MAX).max().unwrap_or(0);
-    for frame in frames {
+    for (frame, times) in runs(frames) {
         let function = visible(&frame.function);
         write!(out, "      {name}{function}{end}")?;
         let place = place(frame);
@@ -146,8 +146,23 @@ fn frames(frames: &[Frame], paint: &Paint, out: &mut String) -> std::fmt::Result
             )?;
         }
         writeln!(out)?;
+        if times > 1 {
+            writeln!(out, "      {dim}… {} times more{end}", times - 1)?;
+        }
     }
     Ok(())
+}
+
+/// Frames, and how often each stands there in a row: recursion.
+fn runs(frames: &[Frame]) -> Vec<(&Frame, usize)> {
+    let mut runs: Vec<(&Frame, usize)> = Vec::new();
+    for frame in frames {
+        match runs.last_mut() {
+            Some((last, times)) if *last == frame => *times += 1,
+            _ => runs.push((frame, 1)),
+        }
+    }
+    runs
 }
 
 /// How many of those that were looked at, of all.

@@ -10,6 +10,9 @@ const STEPS_MAX: usize = 1 << 17;
 /// The only function that writes the stack pointer and can be unwound through nevertheless: its table says what it does.
 const CALLS_BACK: &[u8] = b"runtime.cgocallback";
 
+/// Goes on on the stack of a thread and never comes back: what it calls is the outermost there.
+const LEAVES: &[u8] = b"runtime.mcall";
+
 /// How one frame is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -97,7 +100,7 @@ impl<'table> Unwinder<'table> {
     }
 
     fn read(&self, function: Function, vaddr: u64) -> Step {
-        if self.table.is_outermost(function) {
+        if self.table.is_outermost(function) || self.table.is_named(function, LEAVES) {
             return Step::Outermost;
         }
         if self.table.ends_stacks(function) && !self.table.is_named(function, CALLS_BACK) {

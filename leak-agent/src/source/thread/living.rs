@@ -28,27 +28,30 @@ pub fn living(frames: &[NamedFrame], leader: bool) -> SiteInfo {
         _ if frames.is_empty() => UNKNOWN,
         _ => "pthread",
     };
+    if kind == super::site::GO {
+        return site("Go scheduler thread (M)".to_owned(), kind);
+    }
     let own = frames
         .iter()
         .zip(&parts)
         .rfind(|(_, part)| matches!(part, Part::Program | Part::Nameless))
         .or_else(|| frames.iter().zip(&parts).rfind(|(_, part)| **part != Part::Libc));
-    let (name, location) = match own {
-        Some((frame, _)) => {
-            let call = call(frame);
-            let name = match &call.function {
-                Some(function) => function.to_string(),
-                None => format!("{}+{:#x}", super::site::module_name(frame), frame.vaddr),
-            };
-            (name, frame.name.as_ref().and_then(|name| name.location.clone()))
-        }
-        None => ("thread".to_owned(), None),
+    let name = match own {
+        Some((frame, _)) => match frame.function() {
+            Some(function) => function.to_owned(),
+            None => format!("{}+{:#x}", super::site::module_name(frame), frame.vaddr),
+        },
+        None => "thread".to_owned(),
     };
+    site(name, kind)
+}
+
+fn site(name: String, kind: Label) -> SiteInfo {
     SiteInfo {
         // Where it was started is what a site's id says, and that is not known.
         id: String::new(),
         name,
-        location,
+        location: None,
         kind,
         system: false,
         ambiguous: false,
