@@ -22,8 +22,9 @@ const LONG: u64 = 1 << 20;
 const NO_MEMORY: u64 = 1 << 62;
 /// Mappings that are looked at, for where stacks end.
 const RANGES_MAX: usize = 1 << 16;
-/// Different stacks that are kept.
+/// Different stacks that are kept, and frames in them; those of further ones are left out.
 const STACKS_MAX: usize = 1 << 16;
+const FRAMES_MAX: usize = 1 << 20;
 /// Addresses of which names are kept.
 const NAMES_MAX: usize = 1 << 16;
 
@@ -33,6 +34,8 @@ pub(super) struct Stacks {
     writable: Vec<Range<u64>>,
     numbers: HashMap<Vec<u64>, usize>,
     all: Vec<Walked>,
+    /// In all of them.
+    frames: usize,
     symbols: Symbols,
     names: NameCache,
     batch: Batch,
@@ -85,6 +88,7 @@ impl Stacks {
                 },
                 rest: None,
             }],
+            frames: 0,
             symbols: Symbols::new(),
             names: NameCache::new(NAMES_MAX, request.debug_files.clone()),
             batch: Batch::default(),
@@ -156,9 +160,10 @@ impl Stacks {
         if let Some(known) = self.numbers.get(&key) {
             return Some(*known);
         }
-        if self.all.len() >= STACKS_MAX {
+        if self.all.len() >= STACKS_MAX || self.frames + key.len() > FRAMES_MAX {
             return None;
         }
+        self.frames += key.len();
         let number = self.all.len();
         self.numbers.insert(key, number);
         self.all.push(walked);

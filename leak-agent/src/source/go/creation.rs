@@ -40,12 +40,7 @@ impl CreationStacks for GoStacks {
         let table = self.module.open(&image)?;
         let mut pcs = Vec::new();
         let ended = Unwinder::new(table, bias).walk((stack.ip, stack.sp), |at| stack.word(at), &mut pcs);
-        let traceback = Traceback {
-            table,
-            executable: &self.executable,
-            wrapper: self.wrapper,
-            minor: self.minor,
-        };
+        let mut traceback = Traceback::new(table, &self.executable, self.wrapper, self.minor);
         (!pcs.is_empty()).then(|| NamedStack {
             frames: traceback.all(&pcs, called),
             complete: ended == Ended::Complete,

@@ -3,6 +3,8 @@
 
 use super::pclntab::{Frame, Table};
 use crate::source::creation::CodeFrame;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Functions behind which the caller did not make a call: it was interrupted just there.
 const INTERRUPTS: [&str; 3] = ["runtime.sigpanic", "runtime.asyncPreempt", "runtime.debugCall"];
@@ -12,21 +14,39 @@ const SHOW_WRAPPERS: [&str; 3] = ["runtime.gopanic", "runtime.sigpanic", "runtim
 const SHOWN: [&str; 2] = ["runtime.runFinalizers", "runtime.runCleanups"];
 const SHOWN_SINCE: u32 = 26;
 
+/// Names are cut here: those of instantiated generic functions and of vendored files may be long.
+const TEXT_MAX: usize = 1024;
+/// Addresses of which the frames are kept.
+const KNOWN_MAX: usize = 1 << 16;
+
 /// How stacks of one executable are shown.
 pub(super) struct Traceback<'table> {
-    pub(super) table: Table<'table>,
+    table: Table<'table>,
     /// The executable's id.
-    pub(super) executable: &'table str,
+    executable: &'table str,
     /// How the table marks what the compiler made to call something else.
-    pub(super) wrapper: u8,
-    /// The 24 of Go 1.24.
-    pub(super) minor: u32,
+    wrapper: u8,
+    /// The 24 of Go 1.24; 0 = not known.
+    minor: u32,
+    /// Frames by address, the byte that is looked up.
+    known: HashMap<u64, Rc<[Frame]>>,
 }
 
-impl Traceback<'_> {
+impl<'table> Traceback<'table> {
+    /// Of an executable with this id.
+    pub(super) fn new(table: Table<'table>, executable: &'table str, wrapper: u8, minor: u32) -> Self {
+        Self {
+            table,
+            executable,
+            wrapper,
+            minor,
+            known: HashMap::new(),
+        }
+    }
+
     /// The frames that are shown of these addresses, the innermost first, in the file's own numbering. If that is none, all of
     /// them. `called`: the first is a return address, too, as it is where a goroutine gave up its thread.
-    pub(super) fn frames(&self, pcs: &[u64], called: bool) -> Vec<CodeFrame> {
+    pub(super) fn frames(&mut self, pcs: &[u64], called: bool) -> Vec<CodeFrame> {
         let shown = self.told(pcs, called, false);
         if shown.is_empty() {
             self.all(pcs, called)
@@ -36,11 +56,11 @@ impl Traceback<'_> {
     }
 
     /// All frames of these addresses.
-    pub(super) fn all(&self, pcs: &[u64], called: bool) -> Vec<CodeFrame> {
+    pub(super) fn all(&mut self, pcs: &[u64], called: bool) -> Vec<CodeFrame> {
         self.told(pcs, called, true)
     }
 
-    fn told(&self, pcs: &[u64], called: bool, all: bool) -> Vec<CodeFrame> {
+    fn told(&mut self, pcs: &[u64], called: bool, all: bool) -> Vec<CodeFrame> {
         let mut told = Vec::new();
         let mut interrupted = !called;
         let mut callee = String::new();
@@ -51,15 +71,31 @@ impl Traceback<'_> {
             // The byte before a return address belongs to the call; at its entry a function has not begun.
             let at = pc.saturating_sub(u64::from(!interrupted && *pc > function.entry));
             let address = format!("{}:{pc:#x}", self.executable);
-            for frame in self.table.frames(at) {
-                if all || self.shows(&frame, told.is_empty(), &callee) {
-                    told.push(code_frame(&frame, &address));
+            for frame in self.at(at).iter() {
+                if all || self.shows(frame, told.is_empty(), &callee) {
+                    told.push(code_frame(frame, &address));
                 }
-                callee = frame.function;
+                callee.clone_from(&frame.function);
             }
             interrupted = INTERRUPTS.iter().any(|name| callee.starts_with(name));
         }
         told
+    }
+
+    fn at(&mut self, vaddr: u64) -> Rc<[Frame]> {
+        if let Some(known) = self.known.get(&vaddr) {
+            return Rc::clone(known);
+        }
+        let mut frames = self.table.frames(vaddr);
+        for frame in &mut frames {
+            cut(&mut frame.function);
+            frame.location = frame.location.take().filter(|place| place.len() <= TEXT_MAX);
+        }
+        let frames: Rc<[Frame]> = frames.into();
+        if self.known.len() < KNOWN_MAX {
+            self.known.insert(vaddr, Rc::clone(&frames));
+        }
+        frames
     }
 
     /// `callee`: what this function called.
@@ -78,6 +114,12 @@ impl Traceback<'_> {
             Some(rest) => is_exported(rest),
             None => name.contains('.'),
         }
+    }
+}
+
+fn cut(text: &mut String) {
+    if let Some((at, _)) = text.char_indices().nth(TEXT_MAX) {
+        text.truncate(at);
     }
 }
 

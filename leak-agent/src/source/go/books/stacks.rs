@@ -9,8 +9,11 @@ use super::{BATCH, GROUP, Process};
 use crate::elf::{Elf, Image};
 use crate::source::books::{BooksError, Budget, SavedStack};
 use crate::source::stacks::{NamedStack, StackedTask, TaskStacks};
+use crate::sys::clock;
 use crate::sys::memory::{Batch, Memory};
+use crate::types::BootTime;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// One that moved is read again, so often.
 const ROUNDS: u32 = 4;
@@ -18,6 +21,13 @@ const ROUNDS: u32 = 4;
 const FIRST: u64 = 4096;
 /// And of one that uses more, at most. Frames are as many as are wanted long before.
 const LONG: u64 = 1 << 20;
+/// Different stacks that are kept, and addresses in them; those of further ones are left out.
+const STACKS_MAX: usize = 1 << 16;
+const ADDRESSES_MAX: usize = 1 << 20;
+/// Frames of all stacks together that are named.
+const NAMED_MAX: usize = 1 << 18;
+/// Whatever a crafted executable's tables say: after this long it is enough.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The scanning bit of the status: the second of its bytes.
 const SCANNED_BYTE: usize = 1;
 /// Behind the wait reason: flags by which the garbage collector asks for something.
@@ -57,10 +67,18 @@ impl Process {
             limit,
             all,
         };
+        let began = clock::now();
         let mut read = Ok(());
         for part in list.chunks(BATCH) {
             read = reading.part(memory, part);
             if read.is_err() {
+                break;
+            }
+            if clock::now().since(began) > PATIENCE {
+                reading
+                    .all
+                    .refused
+                    .push(format!("not all were read within {} s", PATIENCE.as_secs()));
                 break;
             }
         }
@@ -73,13 +91,14 @@ impl Process {
             }
             all.refused.push(error.to_string());
         }
-        let traceback = Traceback {
-            table,
-            executable: &elf.id.to_string(),
-            wrapper: self.books.layout.wrapper,
-            minor: self.books.layout.minor,
-        };
-        all.stacks = chains.named(&traceback);
+        let executable = elf.id.to_string();
+        let Layout { wrapper, minor, .. } = self.books.layout;
+        let mut traceback = Traceback::new(table, &executable, wrapper, minor);
+        all.stacks = chains.named(&mut traceback, began);
+        if chains.left_out > 0 {
+            all.refused
+                .push(format!("{} stacks: too many different ones", chains.left_out));
+        }
         Ok(all)
     }
 }
@@ -89,6 +108,8 @@ impl Process {
 struct Chains {
     numbers: HashMap<Box<[u64]>, u32>,
     all: Vec<(Box<[u64]>, bool)>,
+    addresses: usize,
+    left_out: u64,
 }
 
 impl Chains {
@@ -97,17 +118,30 @@ impl Chains {
             return Some(*known);
         }
         let number = u32::try_from(self.all.len()).ok()?;
+        if self.all.len() >= STACKS_MAX || self.addresses + pcs.len() > ADDRESSES_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.addresses += pcs.len();
         self.numbers.insert(pcs.into(), number);
         self.all.push((pcs.into(), complete));
         Some(number)
     }
 
-    fn named(&self, traceback: &Traceback<'_>) -> Vec<NamedStack> {
-        let named = |(pcs, complete): &(Box<[u64]>, bool)| NamedStack {
-            frames: traceback.frames(pcs, true),
-            complete: *complete,
-        };
-        self.all.iter().map(named).collect()
+    fn named(&self, traceback: &mut Traceback<'_>, began: BootTime) -> Vec<NamedStack> {
+        let mut left = NAMED_MAX;
+        let mut named = Vec::with_capacity(self.all.len());
+        for (pcs, complete) in &self.all {
+            let mut stack = NamedStack::default();
+            if clock::now().since(began) < 2 * PATIENCE {
+                stack.frames = traceback.frames(pcs, true);
+                stack.complete = *complete && stack.frames.len() <= left;
+                stack.frames.truncate(left);
+                left -= stack.frames.len();
+            }
+            named.push(stack);
+        }
+        named
     }
 }
 
