@@ -56,18 +56,14 @@ pub fn stacks(pid: u32) -> Vec<Stack> {
     let said = gdb(pid, "stacks.py");
     let mut stacks: Vec<Stack> = Vec::new();
     for line in said.lines() {
-        if let Some((tid, name)) = line
-            .strip_prefix("thread ")
-            .and_then(|rest| rest.split_once(' '))
-        {
+        if let Some((tid, name)) = line.strip_prefix("thread ").and_then(|rest| rest.split_once(' ')) {
             stacks.push(Stack {
                 tid: tid.parse().unwrap(),
                 name: name.to_owned(),
                 frames: Vec::new(),
             });
-        } else if let Some((function, place)) = line
-            .strip_prefix("frame ")
-            .and_then(|rest| rest.rsplit_once(' '))
+        } else if let Some((function, place)) =
+            line.strip_prefix("frame ").and_then(|rest| rest.rsplit_once(' '))
         {
             stacks.last_mut().unwrap().frames.push(Frame {
                 function: function.to_owned(),

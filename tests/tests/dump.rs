@@ -187,7 +187,10 @@ fn stacks_of_goroutines_in_motion_are_never_torn() {
         }
     }
     assert_eq!(parked, 300 * 500, "what rests always has its stack");
-    assert!(left > 100 && right > 100, "{left} left, {right} right, {none} without");
+    assert!(
+        left > 100 && right > 100,
+        "{left} left, {right} right, {none} without"
+    );
 }
 
 fn json(output: &std::process::Output) -> serde_json::Value {
@@ -234,13 +237,21 @@ fn command_prints_groups_in_the_promised_form() {
     );
     assert!(frame["file"].as_str().unwrap().ends_with("ends.go") && frame["line"].as_u64().is_some());
     assert_eq!(first["waits_on"][0]["tasks"], first["looked_at"]);
-    let labelled = groups.iter().find(|group| group["labels"][0]["labels"][0][0] == "request");
+    let labelled = groups
+        .iter()
+        .find(|group| group["labels"][0]["labels"][0][0] == "request");
     assert!(labelled.is_some(), "{told}");
-    let runtimes: Vec<&str> = groups.iter().map(|group| group["runtime"].as_str().unwrap()).collect();
+    let runtimes: Vec<&str> = groups
+        .iter()
+        .map(|group| group["runtime"].as_str().unwrap())
+        .collect();
     assert!(runtimes.contains(&"thread"), "{runtimes:?}");
 
     // A site, a runtime, for people, for flame graphs, and into a file.
-    let told = json(&run(pid, &["--format", "json", "--site", "main.park", "--runtime", "go"]));
+    let told = json(&run(
+        pid,
+        &["--format", "json", "--site", "main.park", "--runtime", "go"],
+    ));
     assert_eq!(told["groups"].as_array().unwrap().len(), 1, "{told}");
     let folded = run(pid, &["--format", "folded", "--site", "main.park"]);
     assert_eq!(String::from_utf8(folded.stdout).unwrap(), "go;main.park 500\n");
@@ -288,7 +299,7 @@ fn process_that_dies_during_the_dump_is_gone_or_partial() {
     }
     let path = NEWEST.path();
     let (mut gone, mut whole, mut partial) = (0, 0, 0);
-    for round in 0..12_u64 {
+    for round in 0..8_u64 {
         let mut target = Target::start(&path);
         target.command("park 20000");
         let pid = target.pid();
@@ -299,7 +310,10 @@ fn process_that_dies_during_the_dump_is_gone_or_partial() {
         loop {
             match take(pid) {
                 Ok(Dump { notes, tasks, .. }) => {
-                    if notes.iter().any(|note| note.contains("ended") || note.contains("gone")) {
+                    if notes
+                        .iter()
+                        .any(|note| note.contains("ended") || note.contains("gone"))
+                    {
                         partial += 1;
                     } else {
                         assert!(tasks > 20_000, "{tasks} {notes:?}");
@@ -309,7 +323,9 @@ fn process_that_dies_during_the_dump_is_gone_or_partial() {
                 Err(error) => {
                     let said = error.to_string();
                     assert!(
-                        ["is gone", "no process", "cannot read"].iter().any(|part| said.contains(part)),
+                        ["is gone", "no process", "cannot read"]
+                            .iter()
+                            .any(|part| said.contains(part)),
                         "{said}"
                     );
                     gone += 1;
@@ -319,5 +335,5 @@ fn process_that_dies_during_the_dump_is_gone_or_partial() {
         }
         killer.join().unwrap();
     }
-    assert_eq!(gone, 12, "{whole} whole, {partial} partial");
+    assert_eq!(gone, 8, "{whole} whole, {partial} partial");
 }

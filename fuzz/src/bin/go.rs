@@ -97,7 +97,10 @@ fn check(books: &mut dyn ProcessBooks, memory: &Changing, elf: &Elf<'_>) {
         if let Ok(Some(stacks)) = books.stacks(memory, elf, LIMIT) {
             assert!(stacks.tasks.len() <= LIMIT, "no more than were asked for");
             let frames = stacks.stacks.iter().map(|stack| stack.frames.len());
-            assert!(frames.max().unwrap_or(0) <= 64 * UNWOUND_MAX, "bounded, inlined ones too");
+            assert!(
+                frames.max().unwrap_or(0) <= 64 * UNWOUND_MAX,
+                "bounded, inlined ones too"
+            );
         }
         for group in &listing.groups {
             let sum: u64 = group.sites.iter().map(|site| site.live).sum();

@@ -95,10 +95,8 @@ fn program(programs: &mut Ebpf) -> Result<&mut Iter, BpfError> {
     let program = programs.program_mut(NAME).ok_or_else(|| BpfError::Object {
         reason: format!("{NAME} is not in it"),
     })?;
-    program
-        .try_into()
-        .map_err(|error: ProgramError| BpfError::Load {
-            program: NAME,
-            source: error.into(),
-        })
+    program.try_into().map_err(|error: ProgramError| BpfError::Load {
+        program: NAME,
+        source: error.into(),
+    })
 }

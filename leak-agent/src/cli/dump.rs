@@ -21,7 +21,11 @@ pub(super) fn run(agent: &AgentArgs, args: &DumpArgs) -> Result<u8, CliError> {
     let known: Vec<&str> = std::iter::once(source::thread::RUNTIME.label)
         .chain(source::all().iter().map(|source| source.runtime().label))
         .collect();
-    if let Some(unknown) = args.runtimes.iter().find(|label| !known.contains(&label.as_str())) {
+    if let Some(unknown) = args
+        .runtimes
+        .iter()
+        .find(|label| !known.contains(&label.as_str()))
+    {
         let error = CliError::usage(format!("unknown runtime {unknown:?}"));
         return Err(error.hint(format!("one of {}", known.join(", "))));
     }

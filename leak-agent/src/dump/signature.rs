@@ -84,7 +84,10 @@ mod tests {
                 "<app::Pool<T> as app::Spawn>::go",
                 "<app::Pool<…> as app::Spawn>::go",
             ),
-            ("app::run::<fn() -> u8>::{closure#0}", "app::run::<…>::{closure#0}"),
+            (
+                "app::run::<fn() -> u8>::{closure#0}",
+                "app::run::<…>::{closure#0}",
+            ),
             ("main.work[...]", "main.work[...]"),
             ("main", "main"),
             ("", ""),

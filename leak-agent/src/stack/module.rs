@@ -300,7 +300,8 @@ impl Unwind {
     }
 
     fn is_trampoline(&self, vaddr: u64) -> bool {
-        self.entry(vaddr).is_some_and(|entry| entry.is_signal_trampoline())
+        self.entry(vaddr)
+            .is_some_and(|entry| entry.is_signal_trampoline())
     }
 
     /// The entry for the code at `vaddr`; `None` = there is none, or no index.

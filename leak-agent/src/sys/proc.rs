@@ -7,8 +7,8 @@
 mod listing;
 mod threads;
 
-pub use threads::{Blocked, ThreadStatus};
 pub use listing::{Found, Named, PROCESSES_MAX, found, named, process_ids};
+pub use threads::{Blocked, ThreadStatus};
 
 use super::maps::{self, Mapping, MapsRead};
 use crate::types::{BootTime, ProcessKey};

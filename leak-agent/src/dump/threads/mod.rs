@@ -53,10 +53,10 @@ pub(super) fn take(process: &mut Opened, request: &Request, groups: &mut Groups,
     let mut numbers: BTreeMap<(usize, bool, bool), (usize, Option<StackNumber>)> = BTreeMap::new();
     for reading in read {
         let Reading { seen, stack } = reading;
-        let Some(place) = stacks.place(stack) else { continue };
-        let stack = named
-            .entry(place)
-            .or_insert_with(|| stacks.name(process, place));
+        let Some(place) = stacks.place(stack) else {
+            continue;
+        };
+        let stack = named.entry(place).or_insert_with(|| stacks.name(process, place));
         let leader = seen.tid == process.pid();
         // Of one that ran it is not known that all this was so at the same moment.
         let rested = seen.state != State::Running;
@@ -116,11 +116,7 @@ fn read(process: &mut Opened, means: &mut Means, stacks: &mut Stacks) -> Result<
         let mut again = Vec::new();
         for part in todo.chunks(TOGETHER) {
             let read = stacks.read(process, part).map_err(|error| error.to_string())?;
-            let now: BTreeMap<u32, Seen> = means
-                .look()?
-                .into_iter()
-                .map(|seen| (seen.tid, seen))
-                .collect();
+            let now: BTreeMap<u32, Seen> = means.look()?.into_iter().map(|seen| (seen.tid, seen)).collect();
             for (seen, stack) in part.iter().zip(read) {
                 let Some(after) = now.get(&seen.tid) else {
                     continue; // it has ended

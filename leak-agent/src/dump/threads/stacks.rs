@@ -1,8 +1,8 @@
 //! Stacks of threads: copied, unwound by the unwind data of the files they run through, or by the tables of a runtime where these
 //! have none, and named.
 
-use super::super::process::{Executable, Opened};
 use super::super::Request;
+use super::super::process::{Executable, Opened};
 use super::look::Seen;
 use crate::source::thread::living;
 use crate::source::{NamedStack, SiteInfo, thread};
@@ -112,7 +112,11 @@ impl Stacks {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         for thread in threads {
-            let len = if thread.worker { 0 } else { self.left(thread.sp).min(FIRST) };
+            let len = if thread.worker {
+                0
+            } else {
+                self.left(thread.sp).min(FIRST)
+            };
             batch.push(thread.sp, usize::try_from(len).unwrap_or(0));
         }
         process.memory.read_many(&mut batch)?;
@@ -134,7 +138,9 @@ impl Stacks {
             };
             let mut walked = walk(process, &stack);
             if walked.needs_more() && stack.cut {
-                stack.bytes.resize(usize::try_from(left.min(LONG)).unwrap_or(0), 0);
+                stack
+                    .bytes
+                    .resize(usize::try_from(left.min(LONG)).unwrap_or(0), 0);
                 let got = process.memory.read_some(thread.sp, &mut stack.bytes)?;
                 stack.bytes.truncate(got);
                 stack.cut = left > LONG;

@@ -101,10 +101,7 @@ fn frames_that_repeat_are_told_once() {
 /// Folded lines are one per group, outermost first, and divided by nothing that a name could hold.
 #[test]
 fn folded_lines_are_outermost_first() {
-    assert_eq!(
-        folded(&dump(vec![group(3)])),
-        "go;main.serve,x;main.wait 3\n"
-    );
+    assert_eq!(folded(&dump(vec![group(3)])), "go;main.serve,x;main.wait 3\n");
 }
 
 /// The fields that programs rely on, by their names.

@@ -2,11 +2,11 @@
 //! says which one it is.
 
 use super::books::{GoBooks, Process};
+use crate::elf::Elf;
 use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Listing, LiveTask, ProcessBooks, SiteCount,
     TaskDetail,
 };
-use crate::elf::Elf;
 use crate::source::stacks::TaskStacks;
 use crate::sys::memory::Memory;
 use std::ops::Range;

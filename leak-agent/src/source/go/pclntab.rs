@@ -490,7 +490,10 @@ impl<'data> Table<'data> {
         };
         let at = tree.checked_add(index.checked_mul(size)?)?;
         Some(Inlined {
-            kind: self.image.u32_at(at.checked_add(kind)?).map(|word| word.to_le_bytes()[0]),
+            kind: self
+                .image
+                .u32_at(at.checked_add(kind)?)
+                .map(|word| word.to_le_bytes()[0]),
             name: self.image.u32_at(at.checked_add(name)?)?,
             from: self.image.u32_at(at.checked_add(from)?)?,
         })

@@ -43,10 +43,7 @@ impl Process {
     ) -> Result<TaskStacks, BooksError> {
         let mut all = TaskStacks::default();
         let image = Image::parse(elf).ok();
-        let Some(table) = image
-            .as_ref()
-            .and_then(|image| self.books.module.open(image))
-        else {
+        let Some(table) = image.as_ref().and_then(|image| self.books.module.open(image)) else {
             all.refused
                 .push("its table of functions is not in its file".to_owned());
             return Ok(all);
