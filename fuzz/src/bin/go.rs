@@ -98,7 +98,7 @@ fn check(books: &mut dyn ProcessBooks, memory: &Changing, elf: &Elf<'_>) {
             assert!(stacks.tasks.len() <= LIMIT, "no more than were asked for");
             let frames = stacks.stacks.iter().map(|stack| stack.frames.len());
             assert!(
-                frames.max().unwrap_or(0) <= 64 * UNWOUND_MAX,
+                frames.max().unwrap_or(0) <= 65 * UNWOUND_MAX,
                 "bounded, inlined ones too"
             );
         }

@@ -3,15 +3,13 @@
 use super::group::{Groups, Key, StackNumber};
 use super::process::{Executable, Opened};
 use super::{Request, TASKS_MAX};
-use crate::source::books::{BooksError, Budget, LiveTask};
+use crate::source::books::{BooksError, LiveTask};
 use crate::source::{HookPlan, SiteInfo, TaskStacks};
 use crate::sys::clock;
 use crate::types::Vaddr;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Books that are torn by the process itself look wrong now and then: so often they are opened.
-const ATTEMPTS: u32 = 3;
 /// Tasks of one group of which it is read what they wait on.
 const LOOKED_AT_MAX: usize = 64;
 
@@ -46,17 +44,9 @@ fn read(
         return Ok(vec!["the runtime's books are not known".to_owned()]);
     };
     let mut books = books.open(executable.bias);
-    let mut refused = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let found = books.find(&process.memory, &[], &[], &Budget::default())?;
-        refused = found.refused;
-        if !found.groups.is_empty() {
-            break;
-        }
-    }
     let elf = executable.elf();
     let Some(stacks) = books.stacks(&process.memory, &elf, TASKS_MAX)? else {
-        return Ok(refused);
+        return Ok(vec!["its tasks have no stacks of their own".to_owned()]);
     };
     let mut notes = stacks.refused.clone();
     if stacks.left_out > 0 {

@@ -91,7 +91,7 @@ pub trait ProcessBooks: Send {
     }
 
     /// The stacks of at most `limit` live tasks, unwound and named by the file of the plan; `None` = its tasks have none of their
-    /// own, or the books were not found. Nothing is stopped: a task that ran meanwhile is read again some times, and then
+    /// own. Books that were not found yet are looked for; what is wrong with them is among [`TaskStacks::refused`]. Nothing is stopped: a task that ran meanwhile is read again some times, and then
     /// has no stack. Costs some 3 µs per task.
     ///
     /// # Errors

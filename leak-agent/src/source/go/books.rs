@@ -494,10 +494,7 @@ impl ProcessBooks for Process {
         elf: &Elf<'_>,
         limit: usize,
     ) -> Result<Option<TaskStacks>, BooksError> {
-        if !self.believed {
-            return Ok(None);
-        }
-        self.read_stacks(memory, elf, limit).map(Some)
+        self.believed_stacks(memory, elf, limit).map(Some)
     }
 
     fn unprobed(&mut self, memory: &dyn Memory) -> Result<Vec<SiteCount>, BooksError> {

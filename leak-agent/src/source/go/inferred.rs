@@ -133,9 +133,13 @@ impl ProcessBooks for Attempts {
         elf: &Elf<'_>,
         limit: usize,
     ) -> Result<Option<TaskStacks>, BooksError> {
+        let found = self.find(memory, &[], &[], &Budget::default())?;
         match &mut self.proven {
             Some(proven) => proven.stacks(memory, elf, limit),
-            None => Ok(None),
+            None => Ok(Some(TaskStacks {
+                refused: found.refused,
+                ..TaskStacks::default()
+            })),
         }
     }
 

@@ -69,7 +69,7 @@ pub(crate) fn run() {
                 2 => timed(|| listed(reader.as_mut().unwrap())).1,
                 3 => timed(|| dumped(program.pid())).1,
                 detail => {
-                    let answer = program.ask(&format!("profile {}", detail - 3));
+                    let answer = program.ask(&format!("timed-profile {}", detail - 3));
                     assert_eq!(answer["failed"], false);
                     let cpu = cpu_ns_of_all_threads(program.pid()) - its_own;
                     Used {

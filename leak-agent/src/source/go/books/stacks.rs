@@ -5,14 +5,14 @@ use super::super::goroutine::{self, Goroutine, Status};
 use super::super::layout::Layout;
 use super::super::traceback::Traceback;
 use super::super::unwind::{Ended, Unwinder};
-use super::{BATCH, GROUP, Process};
+use super::{BATCH, CHECKS, COPY, GROUP, NOWHERE, Process, Walk};
 use crate::elf::{Elf, Image};
 use crate::source::books::{BooksError, Budget, SavedStack};
 use crate::source::stacks::{NamedStack, StackedTask, TaskStacks};
 use crate::sys::clock;
-use crate::sys::memory::{Batch, Memory};
+use crate::sys::memory::{Batch, Memory, MemoryError};
 use crate::types::BootTime;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// One that moved is read again, so often.
@@ -34,28 +34,66 @@ const SCANNED_BYTE: usize = 1;
 const ASKED_BYTES: usize = 7;
 
 impl Process {
-    /// See [`crate::source::ProcessBooks::stacks`].
-    pub(super) fn read_stacks(
+    /// See [`crate::source::ProcessBooks::stacks`]. What is not believed yet is checked on the way, so that each goroutine is read once.
+    pub(super) fn believed_stacks(
         &mut self,
         memory: &dyn Memory,
         elf: &Elf<'_>,
         limit: usize,
     ) -> Result<TaskStacks, BooksError> {
+        if memory.threads() == Some(1) {
+            return Ok(refused(COPY));
+        }
+        for _ in 0..CHECKS {
+            let checked = (!self.believed).then(Checked::default);
+            let (all, checked) = match self.read_stacks(memory, elf, limit, checked) {
+                Err(BooksError::Memory(MemoryError::NotMapped { .. })) => return Ok(refused(NOWHERE)),
+                read => read?,
+            };
+            let wrong = match checked {
+                None => return Ok(all),
+                Some(checked) => checked.wrong(memory, &self.books.layout)?,
+            };
+            if wrong.is_none() {
+                return Ok(all);
+            }
+        }
+        // Inside a C program the first goroutine is another one; the counters tell then, if it is right nevertheless.
+        match self.examine(memory)? {
+            Some(wrong) => Ok(refused(&wrong)),
+            None => {
+                self.believed = true;
+                Ok(self.read_stacks(memory, elf, limit, None)?.0)
+            }
+        }
+    }
+
+    /// Reads the stacks; with what was seen while each goroutine was checked, if they are to be.
+    fn read_stacks(
+        &mut self,
+        memory: &dyn Memory,
+        elf: &Elf<'_>,
+        limit: usize,
+        checked: Option<Checked>,
+    ) -> Result<(TaskStacks, Option<Checked>), BooksError> {
         let mut all = TaskStacks::default();
         let image = Image::parse(elf).ok();
         let Some(table) = image.as_ref().and_then(|image| self.books.module.open(image)) else {
             all.refused
                 .push("its table of functions is not in its file".to_owned());
-            return Ok(all);
+            return Ok((all, None));
         };
         if !self.extend(memory, Budget::default().tasks)? {
             all.refused
                 .push("its list of goroutines did not keep still".to_owned());
         }
         let list = std::mem::take(&mut self.list);
+        let layout = self.books.layout;
         let mut reading = Reading {
-            process: self,
             unwinder: Unwinder::new(table, self.bias),
+            layout,
+            process: self,
+            checked,
             chains: Chains::default(),
             heads: Batch::default(),
             again: Batch::default(),
@@ -79,7 +117,12 @@ impl Process {
                 break;
             }
         }
-        let Reading { chains, mut all, .. } = reading;
+        let Reading {
+            chains,
+            mut all,
+            checked,
+            ..
+        } = reading;
         self.list = list;
         if let Err(error) = read {
             // What was read until the process ended is as good as all else.
@@ -89,14 +132,61 @@ impl Process {
             all.refused.push(error.to_string());
         }
         let executable = elf.id.to_string();
-        let Layout { wrapper, minor, .. } = self.books.layout;
+        let Layout { wrapper, minor, .. } = layout;
         let mut traceback = Traceback::new(table, &executable, wrapper, minor);
         all.stacks = chains.named(&mut traceback, began);
         if chains.left_out > 0 {
             all.refused
                 .push(format!("{} stacks: too many different ones", chains.left_out));
         }
-        Ok(all)
+        Ok((all, checked))
+    }
+}
+
+fn refused(why: &str) -> TaskStacks {
+    TaskStacks {
+        refused: vec![why.to_owned()],
+        ..TaskStacks::default()
+    }
+}
+
+/// What is seen while goroutines are checked.
+#[derive(Default)]
+struct Checked {
+    ids: HashSet<u64>,
+    walk: Walk,
+    /// The first of the list was looked at.
+    begun: bool,
+}
+
+impl Checked {
+    /// Takes a goroutine that is read for the first time.
+    fn take(
+        &mut self,
+        process: &mut Process,
+        memory: &dyn Memory,
+        at: u64,
+        found: &Goroutine,
+    ) -> Result<(), BooksError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.walk.begins_with_main = process.is_main(found);
+        }
+        if found.is_live() {
+            process.check(memory, at, found, &mut self.ids, &mut self.walk)?;
+            self.walk.last_id = self.walk.last_id.max(found.id);
+        }
+        Ok(())
+    }
+
+    /// Why they are not to be believed, if they are not.
+    fn wrong(mut self, memory: &dyn Memory, layout: &Layout) -> Result<Option<&'static str>, BooksError> {
+        if self.walk.wrong.is_some() {
+            return Ok(self.walk.wrong);
+        }
+        if !self.walk.begins_with_main {
+            return Ok(Some("a first goroutine that is not the main one"));
+        }
+        std::mem::take(&mut self.walk.proof).ask(memory, layout, self.walk.last_id)
     }
 }
 
@@ -154,7 +244,10 @@ struct Candidate {
 }
 
 struct Reading<'process, 'table> {
-    process: &'process Process,
+    process: &'process mut Process,
+    layout: Layout,
+    /// `None` = they are believed already.
+    checked: Option<Checked>,
     unwinder: Unwinder<'table>,
     chains: Chains,
     heads: Batch,
@@ -175,7 +268,7 @@ impl Reading<'_, '_> {
             if todo.is_empty() {
                 break;
             }
-            let candidates = self.begin(memory, &todo)?;
+            let candidates = self.begin(memory, &todo, round == 0)?;
             let mut read = Vec::with_capacity(candidates.len());
             let mut pcs = Vec::new();
             for candidate in &candidates {
@@ -186,7 +279,7 @@ impl Reading<'_, '_> {
             moving.clear();
             todo.clear();
             self.again.clear();
-            let size = goroutine::size(&self.process.books.layout);
+            let size = goroutine::size(&self.layout);
             for candidate in &candidates {
                 self.again.push(candidate.at, size);
             }
@@ -194,7 +287,7 @@ impl Reading<'_, '_> {
             for (number, (candidate, stack)) in candidates.iter().zip(read).enumerate() {
                 let before = self.heads.get(candidate.head).unwrap_or_default();
                 let after = self.again.get(number).unwrap_or_default();
-                let rested = is_same(before, after, &self.process.books.layout);
+                let rested = is_same(before, after, &self.layout);
                 if rested {
                     let stacked = StackedTask {
                         stack,
@@ -214,8 +307,13 @@ impl Reading<'_, '_> {
     }
 
     /// Reads what the runtime says of these goroutines, and of those that rest the stacks. What has none is done with.
-    fn begin(&mut self, memory: &dyn Memory, todo: &[u64]) -> Result<Vec<Candidate>, BooksError> {
-        let layout = &self.process.books.layout;
+    fn begin(
+        &mut self,
+        memory: &dyn Memory,
+        todo: &[u64],
+        first: bool,
+    ) -> Result<Vec<Candidate>, BooksError> {
+        let layout = &self.layout;
         let size = goroutine::size(layout);
         self.heads.clear();
         self.bytes.clear();
@@ -226,9 +324,18 @@ impl Reading<'_, '_> {
         let mut candidates = Vec::with_capacity(todo.len());
         for (head, at) in todo.iter().enumerate() {
             let bytes = self.heads.get(head).unwrap_or_default();
-            let Some(found) = Goroutine::read(bytes, layout).filter(Goroutine::is_live) else {
+            let Some(found) = Goroutine::read(bytes, layout) else {
+                if let Some(checked) = &mut self.checked {
+                    checked.walk.wrong = Some("a list entry that leads nowhere");
+                }
                 continue;
             };
+            if let Some(checked) = self.checked.as_mut().filter(|_| first) {
+                checked.take(self.process, memory, *at, &found)?;
+            }
+            if !found.is_live() {
+                continue;
+            }
             let site = if found.is_for_callbacks() {
                 super::callback::SITE
             } else if let Some(site) = self.process.site(&found) {
