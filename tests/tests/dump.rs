@@ -101,7 +101,12 @@ fn stacks_are_what_the_runtime_tells(probe: GoProbe) {
         let stack = stacked
             .stack
             .unwrap_or_else(|| panic!("{id} has no stack: {told:?}"));
-        same(*id, &read.stacks[stack as usize], told);
+        let mut told = told.clone();
+        if probe.minor() < 21 && told.frames.len() > 95 {
+            // It leaves out what is beyond 100 frames, those it does not show included, and does not say so.
+            told.elided_after = Some(told.frames.len());
+        }
+        same(*id, &read.stacks[stack as usize], &told);
         compared += 1;
     }
     assert!(compared > 36, "{compared} of {}", all.len());

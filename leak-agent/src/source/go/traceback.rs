@@ -12,7 +12,7 @@ const INTERRUPTS: [&str; 3] = ["runtime.sigpanic", "runtime.asyncPreempt", "runt
 const SHOW_WRAPPERS: [&str; 3] = ["runtime.gopanic", "runtime.sigpanic", "runtime.panicwrap"];
 /// Shown although the runtime keeps them to itself, from [`SHOWN_SINCE`] on.
 const SHOWN: [&str; 2] = ["runtime.runFinalizers", "runtime.runCleanups"];
-const SHOWN_SINCE: u32 = 26;
+const SHOWN_SINCE: u32 = 25;
 
 /// Names are cut here: those of instantiated generic functions and of vendored files may be long.
 const TEXT_MAX: usize = 1024;
