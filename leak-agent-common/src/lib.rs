@@ -12,6 +12,7 @@ pub mod point;
 pub mod record;
 pub mod settings;
 pub mod slot;
+pub mod thread;
 pub mod totals;
 
 /// Version of this contract. It is compiled into the BPF object (as [`settings::WIRE_VERSION_SYMBOL`])

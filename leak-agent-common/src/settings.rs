@@ -19,6 +19,9 @@ pub const FIELDS: &[(&str, &str, &[&str])] = &[
     ("O_EXEC_ID", "task_struct", &["self_exec_id"]),
     ("O_PARENT", "task_struct", &["real_parent"]),
     ("O_SIGNAL", "task_struct", &["signal"]),
+    ("O_STATE", "task_struct", &["__state", "state"]),
+    ("O_VOLUNTARY", "task_struct", &["nvcsw"]),
+    ("O_INVOLUNTARY", "task_struct", &["nivcsw"]),
     ("O_SIGNAL_LIVE", "signal_struct", &["live"]),
 ];
 

@@ -100,8 +100,22 @@ impl Task {
         }
     }
 
+    /// What it waits as; 0 = it runs, or may.
     #[inline(always)]
-    fn start_boottime(self) -> u64 {
+    pub(crate) fn state(self) -> u32 {
+        self.u32_at(settings::o_state())
+    }
+
+    /// How often it gave up its CPU, and how often that was taken from it.
+    #[inline(always)]
+    pub(crate) fn switches(self) -> (u64, u64) {
+        // SAFETY: the verifier checks these loads against the kernel's BTF.
+        let word = |offset: u32| unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<u64>()) };
+        (word(settings::o_voluntary()), word(settings::o_involuntary()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn start_boottime(self) -> u64 {
         // SAFETY: the verifier checks this load against the kernel's BTF, also behind a pointer that was loaded
         // itself; a fault reads as 0.
         unsafe { core::ptr::read_volatile(self.0.add(settings::o_start() as usize).cast()) }
@@ -141,5 +155,14 @@ impl Task {
                 sp: core::ptr::read_volatile(regs.add(19)),
             }
         }
+    }
+
+    /// Number of the system call with which it entered the kernel; all ones = it entered otherwise.
+    #[inline(always)]
+    pub(crate) fn system_call(self) -> u64 {
+        // SAFETY: as above.
+        let regs = unsafe { bpf_task_pt_regs(self.0.cast_mut().cast()) } as *const u64;
+        // SAFETY: a load inside `struct pt_regs` of x86-64: orig_rax is word 15.
+        unsafe { core::ptr::read_volatile(regs.add(15)) }
     }
 }

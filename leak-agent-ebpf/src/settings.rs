@@ -38,6 +38,14 @@ settings! {
     O_EXEC_ID: u32 = NO_FIELD => o_exec_id,
     /// `task_struct.signal`.
     O_SIGNAL: u32 = NO_FIELD => o_signal,
+    /// `task_struct.__state`.
+    O_STATE: u32 = NO_FIELD => o_state,
+    /// `task_struct.nvcsw`.
+    O_VOLUNTARY: u32 = NO_FIELD => o_voluntary,
+    /// `task_struct.nivcsw`.
+    O_INVOLUNTARY: u32 = NO_FIELD => o_involuntary,
+    /// The process whose threads are told; 0 = none.
+    ONLY_PROCESS: u32 = 0 => only_process,
     /// `signal_struct.live`.
     O_SIGNAL_LIVE: u32 = NO_FIELD => o_signal_live,
     /// Most stack bytes to copy.

@@ -1,4 +1,4 @@
-//! What a debugger reads in a process: tokio's own books, by the names of its types.
+//! What a debugger reads in a process: tokio's own books, by the names of its types; and the stacks of its threads.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,7 +20,64 @@ pub struct OwnedTasks {
 /// There is no gdb, or it failed; what it said is told.
 #[must_use]
 pub fn owned_tasks(pid: u32) -> Vec<OwnedTasks> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("gdb/owned_tasks.py");
+    let said = gdb(pid, "owned_tasks.py");
+    let books: Vec<OwnedTasks> = said.lines().filter_map(books).collect();
+    assert!(!books.is_empty(), "gdb: {said}");
+    books
+}
+
+/// A frame as gdb has it; inlined functions are frames of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The function; "?" = it has no name.
+    pub function: String,
+    /// "file:line"; "?" = there is none.
+    pub place: String,
+}
+
+/// The stack of a thread as gdb has it, innermost first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// The thread.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// At most 600.
+    pub frames: Vec<Frame>,
+}
+
+/// Attaches gdb and reads the stack of each thread; the process stands still meanwhile.
+///
+/// # Panics
+///
+/// There is no gdb, or it failed; what it said is told.
+#[must_use]
+pub fn stacks(pid: u32) -> Vec<Stack> {
+    let said = gdb(pid, "stacks.py");
+    let mut stacks: Vec<Stack> = Vec::new();
+    for line in said.lines() {
+        if let Some((tid, name)) = line.strip_prefix("thread ").and_then(|rest| rest.split_once(' ')) {
+            stacks.push(Stack {
+                tid: tid.parse().unwrap(),
+                name: name.to_owned(),
+                frames: Vec::new(),
+            });
+        } else if let Some((function, place)) =
+            line.strip_prefix("frame ").and_then(|rest| rest.rsplit_once(' '))
+        {
+            stacks.last_mut().unwrap().frames.push(Frame {
+                function: function.to_owned(),
+                place: place.to_owned(),
+            });
+        }
+    }
+    assert!(!stacks.is_empty(), "gdb: {said}");
+    stacks
+}
+
+/// What a script of `gdb/` prints, run by gdb attached to a process.
+fn gdb(pid: u32, script: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("gdb").join(script);
     let output = Command::new("gdb")
         .args([
             "-nx",
@@ -38,14 +95,13 @@ pub fn owned_tasks(pid: u32) -> Vec<OwnedTasks> {
         .output()
         .unwrap_or_else(|error| panic!("gdb is needed (cargo xtask setup installs it): {error}"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let books: Vec<OwnedTasks> = said.lines().filter_map(books).collect();
     assert!(
-        output.status.success() && !books.is_empty(),
+        output.status.success(),
         "gdb: {}\n{said}{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    books
+    said
 }
 
 /// `owned-tasks 1 41 52`: id, count, added.

@@ -156,6 +156,31 @@ pub fn threads() -> PathBuf {
     c("threads")
 }
 
+/// The C program whose threads wait in every way.
+#[must_use]
+pub fn parked() -> PathBuf {
+    c("parked")
+}
+
+/// A program of 32 bits that waits for ever; `None` = there is no linker for such.
+#[must_use]
+pub fn of_32_bits() -> Option<PathBuf> {
+    let _lock = lock();
+    let path = target().join("of-32-bits");
+    let source = target().join("of-32-bits.s");
+    // pause() again and again
+    let text = ".globl _start\n_start: mov $29, %eax\nint $0x80\njmp _start\n";
+    fs::write(&source, text).unwrap();
+    let built = Command::new("cc")
+        .args(["-m32", "-nostdlib", "-static", "-o"])
+        .arg(&path)
+        .arg(&source)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    built.success().then_some(path)
+}
+
 /// The C program that maps its arguments executable.
 #[must_use]
 pub fn mapper() -> PathBuf {

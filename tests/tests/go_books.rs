@@ -12,6 +12,7 @@ use leak_agent_tests::books::bias;
 use leak_agent_tests::compare::{check_identity, describe};
 use leak_agent_tests::gobooks::{counted, inspected, reader, with_version, zoo};
 use leak_agent_tests::golang::{Flavour, GoProbe};
+use leak_agent_tests::traceback::{Told, told};
 use leak_agent_tests::wait::until;
 use leak_agent_tests::{Agent, Target, Truth, privilege, programs};
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,39 +102,6 @@ fn callbacks_of_an_old_go_are_counted_beside_the_probes() {
         flavour: Flavour::Cgo,
     };
     callbacks_are_counted_from_memory(old, &["--mode", "trace"], false);
-}
-
-/// One goroutine as the runtime itself tells it: `goroutine 18 [chan receive, locked to thread]:`.
-#[derive(Debug, Default)]
-struct Told {
-    state: String,
-    locked: bool,
-    creator: Option<u64>,
-}
-
-/// What `pprof` writes with `debug=2`.
-fn told(profile: &str) -> BTreeMap<u64, Told> {
-    let mut all = BTreeMap::new();
-    let mut id = 0;
-    for line in profile.lines() {
-        if let Some(rest) = line.strip_prefix("goroutine ") {
-            let (number, rest) = rest.split_once(" [").unwrap();
-            let mut words = rest.split_once(']').unwrap().0.split(", ");
-            id = number.parse().unwrap();
-            let told = Told {
-                state: words.next().unwrap().trim_end_matches(" (leaked)").to_owned(),
-                locked: words.any(|word| word == "locked to thread"),
-                creator: None,
-            };
-            all.insert(id, told);
-        } else if let Some((_, creator)) = line
-            .strip_prefix("created by ")
-            .and_then(|rest| rest.split_once(" in goroutine "))
-        {
-            all.get_mut(&id).unwrap().creator = creator.parse().ok();
-        }
-    }
-    all
 }
 
 /// Every goroutine that the runtime tells of is listed with the same state, wait reason, thread and creator, and its stack is led

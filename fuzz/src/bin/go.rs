@@ -6,6 +6,7 @@ use leak_agent::elf::Elf;
 use leak_agent::source::books::{Budget, ProcessBooks};
 use leak_agent::source::go::Go;
 use leak_agent::source::go::fixture::{DATA, LIST, PROCESSORS, Parts, SCHED, entry};
+use leak_agent::source::stacks::UNWOUND_MAX;
 use leak_agent::source::{Inspection, Source as _};
 use leak_agent::sys::memory::{Batch, Memory, MemoryError};
 use libfuzzer_sys::fuzz_target;
@@ -71,11 +72,11 @@ fn memory(bytes: &[u8], changes: u8) {
         reads: Cell::new(0),
     };
     let mut books = plan.books.expect("the example has books").open(0);
-    check(&mut *books, &memory);
+    check(&mut *books, &memory, &elf);
 }
 
 /// What holds whatever the memory says; an address that is not there is an error like any other.
-fn check(books: &mut dyn ProcessBooks, memory: &Changing) {
+fn check(books: &mut dyn ProcessBooks, memory: &Changing, elf: &Elf<'_>) {
     for _ in 0..2 {
         let _ = books.find(memory, &[], &[], &Budget::default());
         if let Ok(counters) = books.counters(memory) {
@@ -93,6 +94,14 @@ fn check(books: &mut dyn ProcessBooks, memory: &Changing) {
             assert_eq!(details.len(), listing.tasks.len());
         }
         let _ = books.unprobed(memory);
+        if let Ok(Some(stacks)) = books.stacks(memory, elf, LIMIT) {
+            assert!(stacks.tasks.len() <= LIMIT, "no more than were asked for");
+            let frames = stacks.stacks.iter().map(|stack| stack.frames.len());
+            assert!(
+                frames.max().unwrap_or(0) <= 65 * UNWOUND_MAX,
+                "bounded, inlined ones too"
+            );
+        }
         for group in &listing.groups {
             let sum: u64 = group.sites.iter().map(|site| site.live).sum();
             assert_eq!(sum, group.walked, "{group:?}");

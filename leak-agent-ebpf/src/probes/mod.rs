@@ -2,5 +2,6 @@
 
 mod go;
 mod process;
+mod registers;
 mod thread;
 mod tokio;

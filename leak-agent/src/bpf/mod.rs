@@ -8,6 +8,7 @@
 //! - [`ring`]: records out of the ring
 //! - [`maps`]: totals, learned frames, counters
 //! - [`slots`]: the shares of hooked sites
+//! - [`threads`]: the threads of one process and their registers, for dumps
 //! - [`price`]: what the programs cost
 
 pub mod attach;
@@ -21,7 +22,9 @@ pub mod price;
 pub mod ring;
 mod slots;
 mod syscall;
+mod threads;
 
 pub use attach::{Attached, Attacher};
 pub use error::BpfError;
 pub use kernel::{Hook, Kernel, Limits};
+pub use threads::ThreadWalk;

@@ -1,7 +1,9 @@
 //! Flags, their help and their twins in the environment.
 
+mod dump;
 mod replay;
 
+pub(super) use dump::{DumpArgs, DumpFormat};
 pub(super) use replay::{ReplayArgs, ReplayFormat, Speed};
 
 use crate::config::{
@@ -24,6 +26,7 @@ Examples:
   sudo leak-agent top                            what lives on this node, live
   sudo leak-agent report --pid 1234 --for 10s    one process and its spawn sites
   sudo leak-agent report --exe 'my-*' --format json
+  sudo leak-agent dump 1234                      where its tasks are: stacks, grouped
   sudo leak-agent run --listen 0.0.0.0:9750      as a service: /metrics, /report, /healthz, /readyz
   sudo leak-agent --mode watch top               without probes: live counts from the memory of the processes
   leak-agent --no-bpf top                        without BPF, and as far as the privileges go
@@ -53,6 +56,8 @@ pub(super) enum Command {
     Report(ReportArgs),
     /// Show what lives, continuously
     Top(TopArgs),
+    /// Print where the tasks of one process are: the stacks of goroutines and threads, grouped; nothing is stopped
+    Dump(DumpArgs),
     /// Check a configuration file, or print one with all defaults
     Config {
         /// What to do

@@ -3,8 +3,11 @@
 use super::{FAILURE, USAGE};
 use crate::agent::StartError;
 use crate::config::ConfigError;
+use crate::dump::DumpError;
 use crate::output::http::HttpError;
 use crate::output::tui::TuiError;
+use crate::sys::memory::MemoryError;
+use crate::sys::proc::ProcError;
 use crate::tape::TapeError;
 use std::error::Error;
 use std::fmt;
@@ -145,6 +148,20 @@ impl From<TapeError> for CliError {
             Some(hint) => error.hint(hint),
             None => error,
         }
+    }
+}
+
+impl From<DumpError> for CliError {
+    fn from(error: DumpError) -> Self {
+        let denied = matches!(
+            error,
+            DumpError::Proc(ProcError::Denied { .. }) | DumpError::Memory(MemoryError::Denied { .. })
+        );
+        let error = Self::failure(error);
+        if denied {
+            return error.hint("needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; run with sudo");
+        }
+        error
     }
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod bpf_check;
 mod config;
 mod documents;
+mod dump;
 mod environment;
 mod error;
 
@@ -53,6 +54,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Report(args) => report::run(&cli.agent, &args),
         Command::Replay(args) => replay::run(&cli.agent, &args),
         Command::Top(args) => top::run(&cli.agent, &args, &logs),
+        Command::Dump(args) => dump::run(&cli.agent, &args),
         Command::Config { what } => config::run(&cli.agent, &what),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { subcommand } => documents::man(subcommand.as_deref()),

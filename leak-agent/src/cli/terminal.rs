@@ -22,3 +22,8 @@ pub(super) fn width() -> usize {
 pub(super) fn colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+/// Whether standard output shows colours, and they are wanted.
+pub(super) fn is_coloured() -> bool {
+    io::stdout().is_terminal() && colours()
+}

@@ -2,6 +2,7 @@
 //! type of the engine.
 
 pub mod alert;
+pub mod dump;
 mod findings;
 pub mod http;
 mod known;

@@ -5,6 +5,8 @@
 //! runtime itself counts, every entry was a task of a type that the executable has. What does not prove itself is
 //! refused with the reason.
 
+use super::stacks::TaskStacks;
+use crate::elf::Elf;
 use crate::sys::memory::{Memory, MemoryError};
 use crate::types::Vaddr;
 use crate::types::label::{self, Label};
@@ -86,6 +88,23 @@ pub trait ProcessBooks: Send {
     ) -> Result<Vec<Option<TaskDetail>>, BooksError> {
         let _ = memory;
         Ok(vec![None; tasks.len()])
+    }
+
+    /// The stacks of at most `limit` live tasks, unwound and named by the file of the plan; `None` = its tasks have none of their
+    /// own. Books that were not found yet are looked for; what is wrong with them is among [`TaskStacks::refused`]. Nothing is stopped: a task that ran meanwhile is read again some times, and then
+    /// has no stack. Costs some 3 µs per task.
+    ///
+    /// # Errors
+    ///
+    /// See [`BooksError`]; none once some tasks were read: that the process ended is among [`TaskStacks::refused`].
+    fn stacks(
+        &mut self,
+        memory: &dyn Memory,
+        elf: &Elf<'_>,
+        limit: usize,
+    ) -> Result<Option<TaskStacks>, BooksError> {
+        let _ = (memory, elf, limit);
+        Ok(None)
     }
 
     /// Live tasks that no probe of the plan sees, by site, as they are now: the runtime makes them in a way of its own. They are

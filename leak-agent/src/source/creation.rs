@@ -1,5 +1,6 @@
 //! Creation stacks: which code asked for the tasks of a site.
 
+use super::stacks::NamedStack;
 use crate::elf::Elf;
 use crate::stack::RawStack;
 use crate::stack::bounded::Bounded;
@@ -78,6 +79,14 @@ pub trait CreationStacks: Send + Sync + fmt::Debug {
     /// `bias`: its load bias. Bounded and total: stack and file are other people's. `None` = it is not the stack of the
     /// task's creator.
     fn creation(&self, elf: &Elf<'_>, number: u64, bias: u64, stack: &RawStack) -> Option<Vec<CodeFrame>>;
+
+    /// The stack of a thread from where it runs code of the runtime's language, which no unwind data describes: at most
+    /// [`super::stacks::UNWOUND_MAX`] frames, all of them, inlined ones too. `called`: the instruction pointer is a return
+    /// address. Bounded and total. `None` = there is no such code at the instruction pointer.
+    fn unwind(&self, elf: &Elf<'_>, bias: u64, stack: &RawStack, called: bool) -> Option<NamedStack> {
+        let _ = (elf, bias, stack, called);
+        None
+    }
 }
 
 /// Creation stacks that were seen before, so that equal ones are kept once.

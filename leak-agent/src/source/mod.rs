@@ -9,6 +9,7 @@ pub mod creation;
 pub mod go;
 pub mod plan;
 mod stack_code;
+pub mod stacks;
 pub mod thread;
 pub mod tokio;
 
@@ -19,6 +20,7 @@ pub use plan::{
     SiteInfo, SiteNames, caller_number,
 };
 pub use stack_code::StackCode;
+pub use stacks::{NamedStack, StackedTask, TaskStacks};
 
 use crate::elf::Elf;
 use crate::types::Runtime;
@@ -31,6 +33,11 @@ pub trait Source: Send + Sync {
     /// What to hook in this executable. Called once per executable; pure, bounded in time and memory, and
     /// total: a crafted file gives [`Inspection::NotMine`] or [`Inspection::Unsupported`].
     fn inspect(&self, elf: &Elf<'_>) -> Inspection;
+
+    /// Whether its tasks have stacks of their own, which [`ProcessBooks::stacks`] reads.
+    fn has_stacks(&self) -> bool {
+        false
+    }
 
     /// How the runtime's code is known on the creation stacks of threads where this executable has no symbols; `None` = it is
     /// not, or there is none. As [`Self::inspect`], but cheap: some 10 ms for 10 MiB.

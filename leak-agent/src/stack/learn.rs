@@ -209,6 +209,7 @@ mod tests {
                 pc: *pc,
                 sp,
                 size: caller.map(|_| *size),
+                interrupted: false,
             });
             if let Some((caller, _)) = caller {
                 sp += u64::from(*size);

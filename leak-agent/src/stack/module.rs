@@ -137,6 +137,14 @@ impl ModuleFile {
     pub fn describes(&self, vaddr: u64) -> bool {
         self.unwind.as_ref().is_some_and(|unwind| unwind.describes(vaddr))
     }
+
+    /// Whether the code at `vaddr` is what signal handlers return to: what lies on the stack there was put there by the kernel.
+    #[must_use]
+    pub fn is_trampoline(&self, vaddr: u64) -> bool {
+        self.unwind
+            .as_ref()
+            .is_some_and(|unwind| unwind.is_trampoline(vaddr))
+    }
 }
 
 impl std::fmt::Debug for ModuleFile {
@@ -286,30 +294,42 @@ impl Unwind {
             // framehop's own index cannot be asked; a small file's data is trusted to be whole.
             return true;
         }
-        let index = EhFrameHdr::new(&self.data.index, gimli::LittleEndian);
-        let Ok(index) = index.parse(&self.bases, 8) else {
-            return false;
-        };
-        let mut frames = EhFrame::new(&self.data.frames, gimli::LittleEndian);
-        frames.set_address_size(8);
-        // By hand, because gimli's own way subtracts what the file says without a check.
-        let entry = index.table().and_then(|table| {
-            let (Ok(Pointer::Direct(entry)), Pointer::Direct(start)) =
-                (table.lookup(vaddr, &self.bases), index.eh_frame_ptr())
-            else {
-                return None;
-            };
-            let offset = usize::try_from(entry.checked_sub(start)?).ok()?;
-            frames
-                .fde_from_offset(&self.bases, EhFrameOffset(offset), EhFrame::cie_from_offset)
-                .ok()
-                .filter(|entry| entry.contains(vaddr))
-        });
-        entry.is_some_and(|entry| {
+        self.entry(vaddr).is_some_and(|entry| {
             entry.entry_len() <= MAX_FRAME_ENTRY && entry.cie().entry_len() <= MAX_FRAME_ENTRY
         })
     }
+
+    fn is_trampoline(&self, vaddr: u64) -> bool {
+        self.entry(vaddr)
+            .is_some_and(|entry| entry.is_signal_trampoline())
+    }
+
+    /// The entry for the code at `vaddr`; `None` = there is none, or no index.
+    fn entry(&self, vaddr: u64) -> Option<Entry<'_>> {
+        if self.data.index.is_empty() {
+            return None;
+        }
+        let index = EhFrameHdr::new(&self.data.index, gimli::LittleEndian);
+        let index = index.parse(&self.bases, 8).ok()?;
+        let mut frames = EhFrame::new(&self.data.frames, gimli::LittleEndian);
+        frames.set_address_size(8);
+        // By hand, because gimli's own way subtracts what the file says without a check.
+        let table = index.table()?;
+        let (Ok(Pointer::Direct(entry)), Pointer::Direct(start)) =
+            (table.lookup(vaddr, &self.bases), index.eh_frame_ptr())
+        else {
+            return None;
+        };
+        let offset = usize::try_from(entry.checked_sub(start)?).ok()?;
+        frames
+            .fde_from_offset(&self.bases, EhFrameOffset(offset), EhFrame::cie_from_offset)
+            .ok()
+            .filter(|entry| entry.contains(vaddr))
+    }
 }
+
+/// The description of one function's frames.
+type Entry<'data> = gimli::FrameDescriptionEntry<gimli::EndianSlice<'data, gimli::LittleEndian>>;
 
 /// Where `.eh_frame` is according to its index: from there to the end of the segment.
 fn frames_by_index(index: &[u8], vaddr: u64, segments: &[Segment]) -> Option<(u64, u64, u64)> {

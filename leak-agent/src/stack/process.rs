@@ -39,10 +39,13 @@ impl ProcessFiles {
     /// The files of the process `key`. Opens nothing.
     #[must_use]
     pub fn new(key: ProcessKey) -> Self {
-        Self {
-            id: ProcessId::of(&key),
-            tid: key.tgid,
-        }
+        Self::of(ProcessId::of(&key))
+    }
+
+    /// The same of a process as `/proc` names it.
+    #[must_use]
+    pub fn of(id: ProcessId) -> Self {
+        Self { id, tid: id.tgid }
     }
 
     /// Whose files they are.

@@ -130,7 +130,16 @@ impl ModuleTable {
     ///
     /// What reading says, if the process still exists.
     pub fn load(key: ProcessKey) -> Result<Option<Self>, ProcError> {
-        let mut files = ProcessFiles::new(key);
+        Self::of_process(ProcessId::of(&key))
+    }
+
+    /// The same of a process as `/proc` names it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn of_process(id: ProcessId) -> Result<Option<Self>, ProcError> {
+        let mut files = ProcessFiles::of(id);
         Ok(files.mappings()?.map(|mappings| Self {
             slots: mappings.list.iter().map(|_| Slot::Unopened).collect(),
             mappings,

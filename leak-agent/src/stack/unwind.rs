@@ -22,6 +22,8 @@ pub struct Frame {
     /// The caller's stack pointer minus `sp`, if the kernel's walk can use it: the caller's `pc` lies in the
     /// 8 bytes below the caller's `sp`. `None` in the last frame and where it does not lie there.
     pub size: Option<u32>,
+    /// `pc` is no return address: a signal came there.
+    pub interrupted: bool,
 }
 
 impl Frame {
@@ -29,7 +31,13 @@ impl Frame {
     /// of the next function. `index` is the frame's place, from the innermost.
     #[must_use]
     pub fn lookup(&self, index: usize) -> u64 {
-        self.pc.saturating_sub(u64::from(index > 0))
+        self.pc.saturating_sub(u64::from(self.is_called(index)))
+    }
+
+    /// Whether `pc` is a return address. `index`: as for [`Self::lookup`].
+    #[must_use]
+    pub fn is_called(&self, index: usize) -> bool {
+        index > 0 && !self.interrupted
     }
 }
 
@@ -72,11 +80,32 @@ pub fn unwind(table: &mut ModuleTable, cache: &mut ModuleCache, stack: &RawStack
         pc: stack.ip,
         sp: stack.sp,
         size: None,
+        interrupted: false,
     }];
     // The unwind data is other people's: should framehop or gimli panic over it, the stack ends there.
     let walk = AssertUnwindSafe(|| walk(table, cache, stack, &mut frames));
     let end = catch_unwind(walk).unwrap_or(End::Error("the unwinder panicked"));
     Unwound { frames, end }
+}
+
+/// The registers with which a signal found a thread, as the kernel puts them on the stack before the handler runs.
+struct Saved {
+    ip: u64,
+    sp: u64,
+    bp: u64,
+}
+
+impl Saved {
+    /// `sp`: the stack pointer when the handler has returned; the `ucontext` of x86-64 is there (arch/x86/include/uapi/asm,
+    /// `sigcontext.h` and `ucontext.h`).
+    fn read(stack: &RawStack, sp: u64) -> Option<Self> {
+        let word = |offset: u64| stack.word(sp.checked_add(offset)?);
+        Some(Self {
+            bp: word(120)?,
+            sp: word(160)?,
+            ip: word(168)?,
+        })
+    }
 }
 
 fn walk(table: &mut ModuleTable, cache: &mut ModuleCache, stack: &RawStack, frames: &mut Vec<Frame>) -> End {
@@ -106,6 +135,26 @@ fn walk(table: &mut ModuleTable, cache: &mut ModuleCache, stack: &RawStack, fram
                 pc: caller,
                 sp: sp.saturating_add(8),
                 size: None,
+                interrupted: false,
+            });
+            continue;
+        }
+        if module.file.is_trampoline(module.vaddr(frame.lookup(index))) {
+            let Some(saved) = Saved::read(stack, sp) else {
+                return End::Cut;
+            };
+            if saved.sp <= sp {
+                return End::Error("a signal came on another stack");
+            }
+            if frames.len() >= MAX_FRAMES {
+                return End::Error("too many frames");
+            }
+            registers = UnwindRegsX86_64::new(saved.ip, saved.sp, saved.bp);
+            frames.push(Frame {
+                pc: saved.ip,
+                sp: saved.sp,
+                size: None,
+                interrupted: true,
             });
             continue;
         }
@@ -113,7 +162,7 @@ fn walk(table: &mut ModuleTable, cache: &mut ModuleCache, stack: &RawStack, fram
             return End::NoUnwindInfo;
         };
         let vaddr = module.vaddr(pc);
-        let address = if index == 0 {
+        let address = if !frame.is_called(index) {
             FrameAddress::from_instruction_pointer(vaddr)
         } else {
             let Some(address) = FrameAddress::from_return_address(vaddr) else {
@@ -160,6 +209,7 @@ fn walk(table: &mut ModuleTable, cache: &mut ModuleCache, stack: &RawStack, fram
             pc: caller,
             sp: caller_sp,
             size: None,
+            interrupted: false,
         });
     }
 }

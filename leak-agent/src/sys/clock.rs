@@ -10,6 +10,12 @@ pub fn now() -> BootTime {
     BootTime(u64::try_from(read(ClockId::Boottime).as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// Nanoseconds of `CLOCK_MONOTONIC`: the clock by which runtimes tell time.
+#[must_use]
+pub fn monotonic() -> u64 {
+    u64::try_from(read(ClockId::Monotonic).as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Unix time of the boot: what to add to a boot time to get a wall-clock time. It moves when the wall clock is
 /// corrected.
 #[must_use]

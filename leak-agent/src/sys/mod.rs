@@ -3,6 +3,7 @@
 //! Everything under `/proc` and every file of another process is untrusted: reads are bounded and total. A
 //! process that vanished is `Ok(None)`, never an error.
 
+pub mod call;
 pub mod caps;
 pub mod clock;
 pub mod file;

@@ -5,8 +5,10 @@
 //! procfs crate is not used here: its parsers take whole texts of any size and go by bare pid.
 
 mod listing;
+mod threads;
 
 pub use listing::{Found, Named, PROCESSES_MAX, found, named, process_ids};
+pub use threads::{Blocked, ThreadStatus};
 
 use super::maps::{self, Mapping, MapsRead};
 use crate::types::{BootTime, ProcessKey};

@@ -52,7 +52,7 @@ const LEVELS: &[&[&str]] = &[
     &["config", "sys", "elf"],
     &["source", "stack", "emulate", "container"],
     &["bpf", "discovery", "engine", "detect"],
-    &["report"],
+    &["report", "dump"],
     &["output", "tape"],
     &["agent"],
     &["cli"],

@@ -31,7 +31,7 @@ func init() {
 		measured = fmt.Sprintf(",\"tasks\":%d,\"ns_median\":%d", tasks, median)
 	}
 	// The profile of all goroutines, as net/http/pprof makes it.
-	commands["profile"] = func(detail, _ int) {
+	commands["timed-profile"] = func(detail, _ int) {
 		begin := time.Now()
 		err := pprof.Lookup("goroutine").WriteTo(io.Discard, detail)
 		measured = fmt.Sprintf(",\"ns\":%d,\"failed\":%t", time.Since(begin).Nanoseconds(), err != nil)

@@ -14,10 +14,12 @@ use super::proof::Proof;
 use super::scheduler::{Counted, Scheduler};
 use super::threads::ThreadList;
 use super::waits::Waits;
+use crate::elf::Elf;
 use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Group, GroupKind, GroupListing, Listing,
     LiveTask, ProcessBooks, SiteCount, TaskDetail, ThreadsAtWork,
 };
+use crate::source::stacks::TaskStacks;
 use crate::sys::memory::{Batch, Memory, MemoryError};
 use crate::types::Vaddr;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -68,6 +70,7 @@ impl Books for GoBooks {
     }
 }
 
+mod stacks;
 #[cfg(test)]
 mod tests;
 
@@ -483,6 +486,15 @@ impl ProcessBooks for Process {
     ) -> Result<Vec<Option<TaskDetail>>, BooksError> {
         let detail = |task| detail::detail(memory, task, &self.books.layout);
         tasks.iter().map(detail).collect()
+    }
+
+    fn stacks(
+        &mut self,
+        memory: &dyn Memory,
+        elf: &Elf<'_>,
+        limit: usize,
+    ) -> Result<Option<TaskStacks>, BooksError> {
+        self.believed_stacks(memory, elf, limit).map(Some)
     }
 
     fn unprobed(&mut self, memory: &dyn Memory) -> Result<Vec<SiteCount>, BooksError> {

@@ -2,26 +2,25 @@
 
 use super::module::Module;
 use super::pclntab::Table;
+use super::traceback::Traceback;
+use super::unwind::{Ended, Unwinder};
 use crate::elf::{Elf, Image};
+use crate::source::NamedStack;
 use crate::source::creation::{CodeFrame, CreationStacks, FRAMES_MAX};
 use crate::stack::RawStack;
 
-/// Frames that are unwound: those of recursion count.
-const UNWOUND_MAX: usize = 64;
 /// Frames of the runtime between the saved registers and the `go` statement: those that begin a goroutine.
 const GLUE_MAX: usize = 3;
 
 /// What is kept of a file to read the stacks of its goroutines.
 #[derive(Debug)]
 pub(super) struct GoStacks {
-    executable: String,
-    module: Module,
-}
-
-impl GoStacks {
-    pub(super) fn new(executable: String, module: Module) -> Self {
-        Self { executable, module }
-    }
+    pub(super) executable: String,
+    pub(super) module: Module,
+    /// How the table of functions marks wrappers.
+    pub(super) wrapper: u8,
+    /// The 24 of Go 1.24; 0 = not known.
+    pub(super) minor: u32,
 }
 
 impl CreationStacks for GoStacks {
@@ -35,29 +34,24 @@ impl CreationStacks for GoStacks {
         let from = pcs.iter().take(GLUE_MAX).position(|pc| *pc == statement)?;
         Some(calls(&table, &self.executable, pcs.get(from..)?))
     }
+
+    fn unwind(&self, elf: &Elf<'_>, bias: u64, stack: &RawStack, called: bool) -> Option<NamedStack> {
+        let image = Image::parse(elf).ok()?;
+        let table = self.module.open(&image)?;
+        let mut pcs = Vec::new();
+        let ended = Unwinder::new(table, bias).walk((stack.ip, stack.sp), |at| stack.word(at), &mut pcs);
+        let mut traceback = Traceback::new(table, &self.executable, self.wrapper, self.minor);
+        (!pcs.is_empty()).then(|| NamedStack {
+            frames: traceback.all(&pcs, called),
+            complete: ended == Ended::Complete,
+        })
+    }
 }
 
 /// Code behind the calls on a stack, the innermost first, in the file's own numbering.
 fn unwind(table: &Table<'_>, bias: u64, stack: &RawStack) -> Vec<u64> {
     let mut pcs = Vec::new();
-    let (mut pc, mut sp) = (stack.ip.wrapping_sub(bias), stack.sp);
-    while pcs.len() < UNWOUND_MAX {
-        let Some(function) = table.function_of(pc) else {
-            break;
-        };
-        pcs.push(pc);
-        if table.ends_stacks(function) {
-            break;
-        }
-        let size = table.frame_size(function, pc);
-        let slot = size
-            .and_then(|size| u64::try_from(size).ok())
-            .and_then(|size| sp.checked_add(size));
-        let Some((slot, caller)) = slot.and_then(|slot| Some((slot, stack.word(slot)?))) else {
-            break;
-        };
-        (pc, sp) = (caller.wrapping_sub(bias), slot.saturating_add(8));
-    }
+    Unwinder::new(*table, bias).walk((stack.ip, stack.sp), |at| stack.word(at), &mut pcs);
     pcs
 }
 

@@ -31,6 +31,20 @@ pub(super) enum Status {
 }
 
 impl Status {
+    /// The runtime's word for it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::None => "idle",
+            Self::Runnable => "runnable",
+            Self::Running => "running",
+            Self::Syscall => "syscall",
+            Self::Waiting => "waiting",
+            Self::CopyStack => "copystack",
+            Self::Preempted => "preempted",
+            Self::Leaked => "leaked",
+        }
+    }
+
     /// `None` = no status of a Go that is known.
     pub(super) fn of(wire: u32) -> Option<Self> {
         Some(match wire & !SCANNED {

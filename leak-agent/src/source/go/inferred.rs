@@ -2,10 +2,12 @@
 //! says which one it is.
 
 use super::books::{GoBooks, Process};
+use crate::elf::Elf;
 use crate::source::books::{
     Books, BooksError, Budget, Candidates, Counters, Found, Listing, LiveTask, ProcessBooks, SiteCount,
     TaskDetail,
 };
+use crate::source::stacks::TaskStacks;
 use crate::sys::memory::Memory;
 use std::ops::Range;
 
@@ -122,6 +124,22 @@ impl ProcessBooks for Attempts {
         match &mut self.proven {
             Some(proven) => proven.details(memory, tasks),
             None => Ok(vec![None; tasks.len()]),
+        }
+    }
+
+    fn stacks(
+        &mut self,
+        memory: &dyn Memory,
+        elf: &Elf<'_>,
+        limit: usize,
+    ) -> Result<Option<TaskStacks>, BooksError> {
+        let found = self.find(memory, &[], &[], &Budget::default())?;
+        match &mut self.proven {
+            Some(proven) => proven.stacks(memory, elf, limit),
+            None => Ok(Some(TaskStacks {
+                refused: found.refused,
+                ..TaskStacks::default()
+            })),
         }
     }
 

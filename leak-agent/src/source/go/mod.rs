@@ -26,6 +26,8 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod traceback;
+mod unwind;
 mod wait_reason;
 mod waits;
 
@@ -61,6 +63,10 @@ impl Source for Go {
 
     fn inspect(&self, elf: &Elf<'_>) -> Inspection {
         plan::inspect(elf)
+    }
+
+    fn has_stacks(&self) -> bool {
+        true
     }
 
     fn stack_code(&self, elf: &Elf<'_>) -> Option<StackCode> {

@@ -109,7 +109,9 @@ impl GoNames {
         if frames.is_empty() {
             return self.caller_info(number, format!("{vaddr:#x}"), None);
         }
-        let Frame { function, location } = frames.swap_remove(own.unwrap_or(0));
+        let Frame {
+            function, location, ..
+        } = frames.swap_remove(own.unwrap_or(0));
         self.caller_info(number, function, location)
     }
 

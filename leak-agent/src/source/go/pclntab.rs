@@ -158,6 +158,10 @@ pub struct Frame {
     pub function: String,
     /// "file:line"; `None` = the table does not say.
     pub location: Option<String>,
+    /// What the runtime takes the function for, as [`Table::kind`].
+    pub kind: Option<u8>,
+    /// Its code was put into that of the next frame outwards.
+    pub inlined: bool,
 }
 
 impl<'data> Table<'data> {
@@ -368,6 +372,8 @@ impl<'data> Table<'data> {
             frames.push(Frame {
                 function: shown(self.name_at(call.name)),
                 location: self.location(function, at),
+                kind: call.kind,
+                inlined: true,
             });
             let Some(outer) = function.entry.checked_add(call.from.into()) else {
                 break;
@@ -377,6 +383,8 @@ impl<'data> Table<'data> {
         frames.push(Frame {
             function: shown(self.name(function)),
             location: self.location(function, at),
+            kind: self.kind(function),
+            inlined: false,
         });
         frames
     }
@@ -475,9 +483,17 @@ impl<'data> Table<'data> {
     /// An entry of a tree of inlined calls.
     fn call(&self, tree: u32, index: u64) -> Option<Inlined> {
         let tree = self.inlined.checked_add(tree.into())?;
-        let (size, name, from) = if self.shape.old { (20, 12, 16) } else { (16, 4, 8) };
+        let (size, kind, name, from) = if self.shape.old {
+            (20, 2, 12, 16)
+        } else {
+            (16, 0, 4, 8)
+        };
         let at = tree.checked_add(index.checked_mul(size)?)?;
         Some(Inlined {
+            kind: self
+                .image
+                .u32_at(at.checked_add(kind)?)
+                .map(|word| word.to_le_bytes()[0]),
             name: self.image.u32_at(at.checked_add(name)?)?,
             from: self.image.u32_at(at.checked_add(from)?)?,
         })
@@ -491,6 +507,8 @@ fn unfolded(delta: u32) -> i32 {
 }
 
 struct Inlined {
+    /// As [`Table::kind`].
+    kind: Option<u8>,
     /// Offset of the function's name.
     name: u32,
     /// Where it was called, from the beginning of the function it was inlined into.

@@ -112,6 +112,7 @@ fn plan(
     points.sort_by_key(|point| point.offset);
     let libraries = library::find(image, &table);
     let wrapper = known.wrapper();
+    let minor = known.minor().unwrap_or(0);
     let by = std::mem::take(&mut known.by);
     let books = books(image, &table, &found, known, module);
     Ok(HookPlan {
@@ -134,7 +135,12 @@ fn plan(
             wrapper,
             found.system,
         ))),
-        stacks: Some(Arc::new(GoStacks::new(elf.id.to_string(), *module))),
+        stacks: Some(Arc::new(GoStacks {
+            executable: elf.id.to_string(),
+            module: *module,
+            wrapper,
+            minor,
+        })),
     })
 }
 

@@ -6,9 +6,11 @@
 mod code;
 mod creation;
 mod glue;
+mod living;
 pub mod resolver;
 pub mod site;
 
+pub use living::{call, living};
 pub use resolver::{Outcome, Resolved, Resolver};
 
 use crate::source::{Maker, SiteInfo, go, tokio};

@@ -1,4 +1,4 @@
-//! The baseline of 100,000 goroutines read from outside, next to the profiles that the same program makes of itself.
+//! The baseline and a dump of 100,000 goroutines read from outside, next to the profiles that the same program makes of itself.
 
 use crate::books::{Used, timed};
 use crate::process::{Program, cpu_ns_of_all_threads};
@@ -6,6 +6,7 @@ use crate::slices::Samples;
 use crate::verdict;
 use leak_agent::source::go;
 use leak_agent_tests::books::{Reader, plan_of};
+use leak_agent_tests::dumping;
 use leak_agent_tests::golang::{Flavour, GoProbe};
 
 const LIVE: u64 = 100_000;
@@ -33,10 +34,11 @@ pub(crate) fn run() {
         "nothing, for a second",
         "the agent: baseline (open, check each, count by site)",
         "the agent: one more walk",
+        "the agent: a dump (open, check, unwind, name, group)",
         "pprof debug=1 of the program itself",
         "pprof debug=2 of the program itself",
     ];
-    let mut rows: [Row; 5] = Default::default();
+    let mut rows: [Row; 6] = Default::default();
     for _ in 0..ROUNDS {
         let mut reader = None;
         for (row, _) in rows
@@ -65,8 +67,9 @@ pub(crate) fn run() {
                     used
                 }
                 2 => timed(|| listed(reader.as_mut().unwrap())).1,
+                3 => timed(|| dumped(program.pid())).1,
                 detail => {
-                    let answer = program.ask(&format!("profile {}", detail - 2));
+                    let answer = program.ask(&format!("timed-profile {}", detail - 3));
                     assert_eq!(answer["failed"], false);
                     let cpu = cpu_ns_of_all_threads(program.pid()) - its_own;
                     Used {
@@ -94,6 +97,15 @@ pub(crate) fn run() {
         println!("   {name:<56} {wall:>10.3} {cpu:>10.3} {stopped:>12.1}");
     }
     verdict("a baseline", rows[1].wall.median(), 0.5, " s");
+    verdict("a dump, wall", rows[3].wall.median(), 1.0, " s");
+    verdict("a dump, CPU", rows[3].cpu.median(), 0.3, " s");
+}
+
+/// Takes a dump; all of them are in one group of it.
+fn dumped(pid: u32) {
+    let dump = dumping::take_of(pid, &[go::RUNTIME.label]).unwrap();
+    let largest = dump.groups.first().map_or(0, |group| group.count);
+    assert_eq!(largest, LIVE, "{:?}", dump.notes);
 }
 
 /// Counts them all; each of them is there.
