@@ -6,6 +6,7 @@ use super::scenario::Scenario;
 use super::told::{Told, Verdicts};
 use crate::agent::Agent;
 use crate::programs::{copy, scratch};
+use crate::wait::until;
 use leak_agent::agent::Replay;
 use leak_agent::config::FileConfig;
 use leak_agent::tape::Reader;
@@ -97,7 +98,8 @@ impl Order {
         let mut verdicts = Verdicts::default();
         while !running.iter().all(JoinHandle::is_finished) {
             std::thread::sleep(TICK);
-            verdicts.take(&agent.report());
+            // On a machine this busy an answer may take its time.
+            verdicts.take(&until("a report", || agent.try_report()));
         }
         verdicts.take(&agent.next_report());
         let plays = running.into_iter().map(|play| play.join().unwrap()).collect();
