@@ -2,6 +2,7 @@
 
 use crate::{command, workspace};
 use anyhow::Result;
+use std::path::PathBuf;
 
 /// Which programs, and how.
 #[derive(clap::Args)]
@@ -23,6 +24,9 @@ pub(crate) struct Options {
     /// Play nothing: let the detectors judge again what the last run of this scale recorded
     #[arg(long)]
     again: bool,
+    /// With the policy of this configuration file
+    #[arg(long, value_name = "FILE", requires = "again")]
+    config: Option<PathBuf>,
     /// Play nothing: print the table of the last run of this scale
     #[arg(long, conflicts_with = "again")]
     page: bool,
@@ -58,6 +62,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         if given {
             run.arg(flag);
         }
+    }
+    if let Some(config) = &options.config {
+        run.arg("--config").arg(config);
     }
     command::run(
         run.args(&options.names)

@@ -138,26 +138,28 @@ impl Order {
 }
 
 impl Outcome {
-    /// The outcome of a run before, from its folder; with `again` the detectors of now judge what was recorded.
+    /// The outcome of a run before, from its folder; with `again` the detectors of now judge what was recorded, with this
+    /// policy (TOML; empty = the default one).
     ///
     /// # Errors
     ///
     /// There is none, or what is there is damaged.
-    pub fn read(folder: &Path, again: bool) -> Result<Self, String> {
+    pub fn read(folder: &Path, again: Option<&str>) -> Result<Self, String> {
         let path = folder.join("outcome.json");
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut outcome: Self =
             serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        if again {
-            outcome.told = replay(&folder.join("tape"), outcome.scale)?;
+        if let Some(policy) = again {
+            outcome.told = replay(&folder.join("tape"), outcome.scale, policy)?;
         }
         Ok(outcome)
     }
 }
 
-fn replay(tape: &Path, scale: f64) -> Result<Vec<Told>, String> {
-    let config = tape.with_file_name("leak-agent.toml");
-    fs::write(&config, configuration(scale)).map_err(|error| format!("{}: {error}", config.display()))?;
+fn replay(tape: &Path, scale: f64, policy: &str) -> Result<Vec<Told>, String> {
+    let config = tape.with_file_name("again.toml");
+    fs::write(&config, configuration(scale) + policy)
+        .map_err(|error| format!("{}: {error}", config.display()))?;
     let config = FileConfig::read(&config).map_err(|error| error.to_string())?;
     let mut verdicts = Verdicts::default();
     let mut replay = Replay::new(Arc::new(config.policy));

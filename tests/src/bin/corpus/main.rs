@@ -17,7 +17,7 @@ struct Options {
     scale: f64,
     ci: bool,
     storms: Option<bool>,
-    again: bool,
+    again: Option<String>,
     page: bool,
     names: Vec<String>,
 }
@@ -28,7 +28,7 @@ impl Options {
             scale: 1.0,
             ci: false,
             storms: None,
-            again: false,
+            again: None,
             page: false,
             names: Vec::new(),
         };
@@ -42,7 +42,15 @@ impl Options {
                 "--ci" => options.ci = true,
                 "--storms" => options.storms = Some(true),
                 "--no-storms" => options.storms = Some(false),
-                "--again" => options.again = true,
+                "--again" => {
+                    options.again.get_or_insert_default();
+                }
+                "--config" => {
+                    let path = arguments.next().ok_or("--config FILE")?;
+                    let policy =
+                        std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+                    options.again = Some(policy);
+                }
                 "--page" => options.page = true,
                 name if name.starts_with('-') => return Err(format!("unknown: {name}")),
                 _ => options.names.push(argument),
@@ -97,8 +105,8 @@ fn main() -> ExitCode {
     };
     let mut outcomes = Vec::new();
     for order in options.orders() {
-        if options.page || options.again {
-            match Outcome::read(&folder(&order.name), options.again) {
+        if options.page || options.again.is_some() {
+            match Outcome::read(&folder(&order.name), options.again.as_deref()) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => println!("left out: {error}"),
             }
