@@ -12,7 +12,7 @@ pub(crate) struct Options {
     /// Play everything so many times faster
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Only what CI plays
+    /// Only what CI plays, each scenario in one language
     #[arg(long)]
     ci: bool,
     /// Only those that spawn tens of thousands per second

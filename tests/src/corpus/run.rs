@@ -69,6 +69,25 @@ pub fn plays(scenarios: &[Scenario], languages: &[Language]) -> Vec<Play> {
     plays
 }
 
+/// One play of each of these scenarios, the languages in turn: a third of the work.
+#[must_use]
+pub fn plays_in_turn(scenarios: &[Scenario]) -> Vec<Play> {
+    let mut plays = Vec::new();
+    for (number, scenario) in scenarios.iter().enumerate() {
+        let mut turn = Language::ALL
+            .into_iter()
+            .cycle()
+            .skip(number)
+            .take(Language::ALL.len());
+        plays.push(Play {
+            scenario: scenario.clone(),
+            language: turn.find(|language| scenario.is_for(*language)).unwrap(),
+            seed: 1 + number as u64,
+        });
+    }
+    plays
+}
+
 impl Order {
     /// Runs it. Takes as long as the longest scenario, by the scale.
     #[must_use]

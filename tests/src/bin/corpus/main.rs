@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a run that cannot be made fails with the reason
 
 use leak_agent_tests::corpus::language::Language;
-use leak_agent_tests::corpus::run::{Order, Outcome, folder, plays};
+use leak_agent_tests::corpus::run::{Order, Outcome, folder, plays, plays_in_turn};
 use leak_agent_tests::corpus::scenario::{self, Scenario};
 use leak_agent_tests::corpus::score::Score;
 use leak_agent_tests::corpus::table;
@@ -77,7 +77,12 @@ impl Options {
             .collect();
         let (storms, calm): (Vec<Scenario>, Vec<Scenario>) =
             scenarios.into_iter().partition(|scenario| scenario.storm);
-        let mut waves = vec![plays(&calm, &Language::ALL)];
+        let calm = if self.ci {
+            plays_in_turn(&calm)
+        } else {
+            plays(&calm, &Language::ALL)
+        };
+        let mut waves = vec![calm];
         let storms = plays(&storms, &Language::ALL);
         waves.extend(storms.chunks(STORMS).map(<[_]>::to_vec));
         let mut orders = Vec::new();
