@@ -9,6 +9,10 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// The time between two ticks, where a test says nothing else.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Path of the agent under test: `$LEAK_AGENT`, else what this workspace has built (release, else debug).
 #[must_use]
@@ -68,6 +72,12 @@ impl Agent {
         Self::start_unready(arguments).once_ready()
     }
 
+    /// The same, with another time between two ticks: all other tests have 100 ms.
+    #[must_use]
+    pub fn start_every<S: AsRef<OsStr>>(tick: Duration, arguments: &[S]) -> Self {
+        Self::start_ticking(Command::new(binary()), tick, arguments).once_ready()
+    }
+
     /// Waits until it is ready.
     #[must_use]
     pub fn once_ready(mut self) -> Self {
@@ -108,12 +118,17 @@ impl Agent {
     }
 
     /// `command` becomes the agent; its process id stays.
-    fn start_command<S: AsRef<OsStr>>(mut command: Command, arguments: &[S]) -> Self {
+    fn start_command<S: AsRef<OsStr>>(command: Command, arguments: &[S]) -> Self {
+        Self::start_ticking(command, TICK, arguments)
+    }
+
+    fn start_ticking<S: AsRef<OsStr>>(mut command: Command, tick: Duration, arguments: &[S]) -> Self {
+        let tick = format!("{}ms", tick.as_millis());
         let address = free_port();
         let log = programs::target().join(format!("agent-{}.log", address.port()));
         let child = command
             .arg("run")
-            .args(["--interval", "100ms", "--listen", &address.to_string()])
+            .args(["--interval", &tick, "--listen", &address.to_string()])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -172,6 +172,16 @@ pub fn web_server() -> PathBuf {
     newest.built("go-web")
 }
 
+/// The corpus's program in Go.
+#[must_use]
+pub fn corpus() -> PathBuf {
+    let newest = GoProbe {
+        version: "1.27.3",
+        flavour: Flavour::Default,
+    };
+    newest.built("corpus-go")
+}
+
 /// The `go` command of a toolchain, cut off from everything but that toolchain.
 fn go(root: &Path) -> Command {
     let mut command = Command::new(root.join("bin/go"));

@@ -10,6 +10,7 @@ pub mod alerting;
 pub mod books;
 pub mod breakpoints;
 pub mod compare;
+pub mod corpus;
 pub mod debian;
 pub mod debugger;
 pub mod deploy;

@@ -181,6 +181,18 @@ pub fn of_32_bits() -> Option<PathBuf> {
     built.success().then_some(path)
 }
 
+/// The corpus's program in tokio.
+#[must_use]
+pub fn corpus_tokio() -> PathBuf {
+    cargo("corpus-tokio", "corpus-tokio", Profile::Release)
+}
+
+/// The corpus's program in C.
+#[must_use]
+pub fn corpus_c() -> PathBuf {
+    c("corpus-c")
+}
+
 /// The C program that maps its arguments executable.
 #[must_use]
 pub fn mapper() -> PathBuf {

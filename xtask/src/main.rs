@@ -8,6 +8,7 @@
 mod bench;
 mod ci;
 mod command;
+mod corpus;
 mod dist;
 mod docs;
 mod ebpf;
@@ -39,6 +40,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Measure what the agent costs, as root: docs/OVERHEAD.md says how to read the numbers
     Bench(bench::Options),
+    /// Let the agent judge leaking and busy programs, as root: docs/DETECTION.md holds the result
+    Corpus(corpus::Options),
     /// Build and check every tokio build that people run, as root: docs/TOKIO.md holds the result
     Matrix(matrix::Options),
     /// Check the licences and sources of all dependencies against deny.toml
@@ -62,6 +65,7 @@ fn main() -> std::process::ExitCode {
         Task::Docs(options) => docs::main(&options),
         Task::Fuzz(options) => fuzz::main(&options),
         Task::Bench(options) => bench::main(&options),
+        Task::Corpus(options) => corpus::main(&options),
         Task::Matrix(options) => matrix::main(&options),
         Task::Licences => licences::main(),
         Task::Dist => dist::main(),

@@ -134,6 +134,8 @@ mod tests {
             ahead((0..12).map(|n| if n % 2 == 0 { 800 } else { 10 }), 1_000),
             []
         );
+        // Up by 200, down by 100.
+        assert_eq!(ahead((0..12).map(|n| 50 * n + 150 * (n % 2)), 1_000), []);
         assert_eq!(ahead([1, 500, 900], 1_000), []);
         assert_eq!(ahead([1_000], 1_000)[0].seconds, 0.0);
     }

@@ -126,4 +126,23 @@ mod tests {
         assert_eq!(judge(&rise, &trace, false).opinion.verdict, Verdict::Undecided);
         assert_eq!(judge(&rise, &trace, true).opinion.verdict, Verdict::Undecided);
     }
+
+    /// Those that were there before the rise are none of those of its first half.
+    #[test]
+    fn older_tasks_are_not_of_the_cohort() {
+        let mut rise = points((1..=40).map(|second| 100.0 + 0.5 * f64::from(second)));
+        for point in &mut rise {
+            (point.spawned, point.finished) = (3.0, 2.5);
+        }
+        let growth = GrowthEvidence {
+            lasted: 40.0,
+            level: 100.0,
+            ..GrowthEvidence::default()
+        };
+        let evidence = judge(&growth, &Trace { points: rise }, true);
+        assert_eq!(
+            (evidence.opinion.verdict, evidence.alive),
+            (Verdict::Undecided, 0.0)
+        );
+    }
 }

@@ -145,4 +145,18 @@ mod tests {
         let off = judge(&points((0..200).map(f64::from)), 200, None, &off);
         assert_eq!((off.opinion.verdict, off.hold.len()), (Verdict::Undecided, 0));
     }
+
+    /// A burst needs both its slope and its deviation.
+    #[test]
+    fn burst_needs_its_deviation_too() {
+        let climb = points((0..121).map(|n| 6.0 * f64::from(n)));
+        let with = |deviation: f64| policy::Rules {
+            deviation,
+            ..policy::Rules::default()
+        };
+        let low = judge(&climb, 720, None, &with(30.0));
+        assert_eq!(low.hold, ["burst", "red_growth"]);
+        let high = judge(&climb, 720, None, &with(low.deviation + 1.0));
+        assert_eq!(high.hold, ["red_growth"]);
+    }
 }
