@@ -11,6 +11,7 @@ use leak_agent::agent::Replay;
 use leak_agent::config::FileConfig;
 use leak_agent::tape::Reader;
 use serde::{Deserialize, Serialize};
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::fs;
 use std::ops::ControlFlow;
@@ -179,7 +180,10 @@ fn replay(tape: &Path, scale: f64, policy: &str) -> Result<Vec<Told>, String> {
     let config = tape.with_file_name("again.toml");
     fs::write(&config, configuration(scale) + policy)
         .map_err(|error| format!("{}: {error}", config.display()))?;
-    let config = FileConfig::read(&config).map_err(|error| error.to_string())?;
+    let config = FileConfig::read(&config).map_err(|error| match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    })?;
     let mut verdicts = Verdicts::default();
     let mut replay = Replay::new(Arc::new(config.policy));
     let mut reader = Reader::open(tape).map_err(|error| error.to_string())?;

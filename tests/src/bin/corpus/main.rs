@@ -128,6 +128,10 @@ fn main() -> ExitCode {
         print!("{}", table::page(&Score::of([&outcome])));
         outcomes.push(outcome);
     }
+    if outcomes.is_empty() {
+        println!("error: nothing was played");
+        return ExitCode::FAILURE;
+    }
     println!("\nAll together:\n\n{}", table::page(&Score::of(&outcomes)));
     ExitCode::SUCCESS
 }
