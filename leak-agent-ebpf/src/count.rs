@@ -186,9 +186,7 @@ pub(crate) fn add_caller(key: &SiteKey, caller: u32) {
     }
     let may_add = match budget(&key.process) {
         // SAFETY: a valid map value.
-        Some(budget) => {
-            (unsafe { atomic::fetch_add(&raw mut (*budget).callers, 1) }) < CALLERS_PER_PROCESS
-        }
+        Some(budget) => (unsafe { atomic::fetch_add(&raw mut (*budget).callers, 1) }) < CALLERS_PER_PROCESS,
         None => true,
     };
     if may_add {

@@ -110,7 +110,8 @@ impl Task {
     #[inline(always)]
     pub(crate) fn switches(self) -> (u64, u64) {
         // SAFETY: the verifier checks these loads against the kernel's BTF.
-        let word = |offset: u32| unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<u64>()) };
+        let word =
+            |offset: u32| unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<u64>()) };
         (word(settings::o_voluntary()), word(settings::o_involuntary()))
     }
 

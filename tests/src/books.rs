@@ -22,7 +22,7 @@ pub fn plan_of(path: &Path, runtime: Runtime) -> HookPlan {
     leak_agent::source::all()
         .iter()
         .find_map(|source| match source.inspect(&elf(&data)) {
-            Inspection::Plan(plan) if plan.runtime == runtime => Some(plan),
+            Inspection::Plan(plan) if plan.runtime == runtime => Some(*plan),
             _ => None,
         })
         .unwrap_or_else(|| panic!("no plan for {} in {}", runtime.label, path.display()))

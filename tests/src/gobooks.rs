@@ -24,7 +24,7 @@ pub fn inspected(data: &[u8]) -> Result<HookPlan, String> {
         debug: None,
     };
     match Go.inspect(&elf) {
-        Inspection::Plan(plan) => Ok(plan),
+        Inspection::Plan(plan) => Ok(*plan),
         Inspection::Unsupported { reason, .. } => Err(reason),
         Inspection::NotMine => Err("not mine".to_owned()),
     }

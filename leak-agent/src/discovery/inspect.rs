@@ -167,7 +167,7 @@ impl Inspect {
             }
             match answer {
                 Ok(Inspection::NotMine) => {}
-                Ok(Inspection::Plan(plan)) => verdict.plans.push(Arc::new(plan)),
+                Ok(Inspection::Plan(plan)) => verdict.plans.push(Arc::from(plan)),
                 Ok(Inspection::Unsupported { runtime, reason }) => {
                     verdict.unsupported.push((Some(runtime), reason));
                 }
@@ -231,7 +231,7 @@ mod tests {
             if let Some(DebugFile::Found(_)) = elf.debug.map(DebugSource::debug_file) {
                 panic!("over a debug file, on purpose");
             }
-            Inspection::Plan(HookPlan {
+            Inspection::Plan(Box::new(HookPlan {
                 runtime: RUNTIME,
                 version: None,
                 points: Vec::new(),
@@ -243,7 +243,7 @@ mod tests {
                 books: None,
                 names: None,
                 stacks: None,
-            })
+            }))
         }
     }
 

@@ -186,7 +186,7 @@ fn inspect(source: &dyn Source, executable: &mut Executable, request: &Request) 
     match said {
         Ok(Inspection::NotMine) => None,
         Ok(Inspection::Plan(plan)) => {
-            executable.plans.push(plan);
+            executable.plans.push(*plan);
             None
         }
         Ok(Inspection::Unsupported { runtime, reason }) => told(runtime, &reason),

@@ -14,7 +14,7 @@ pub enum Inspection {
     /// Nothing of this runtime in it.
     NotMine,
     /// It can be followed, wholly or but for the plan's gaps.
-    Plan(HookPlan),
+    Plan(Box<HookPlan>),
     /// It is mine, but I cannot follow it.
     Unsupported {
         /// Which runtime it has.

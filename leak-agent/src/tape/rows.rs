@@ -171,8 +171,8 @@ fn added(bytes: &mut &[u8]) -> Option<Row> {
         site: u64::from_le_bytes(*site),
         plan,
         exec_id,
-        runtime: kind as u32,
-        caller: (kind >> 32) as u32,
+        runtime: u32::try_from(kind & u64::from(u32::MAX)).ok()?,
+        caller: u32::try_from(kind >> 32).ok()?,
     };
     Some((key, changed(bytes, SiteTotals::default())?))
 }
@@ -194,7 +194,7 @@ mod tests {
             plan: 3,
             exec_id: 9,
             runtime: 2,
-            caller: (site as u32 & 1) * 0xffff_fff0,
+            caller: if site % 2 == 1 { 0xffff_fff0 } else { 0 },
         };
         let totals = SiteTotals {
             spawned,

@@ -51,7 +51,7 @@ impl Source for Marked {
             .get(elf.data.len().saturating_sub(8)..)
             .unwrap_or_default();
         match end {
-            b"<plan>.." | b"<plan>.2" => Inspection::Plan(plan()),
+            b"<plan>.." | b"<plan>.2" => Inspection::Plan(Box::new(plan())),
             b"<panic>." => panic!("a defect, on purpose"),
             b"<cannot>" => Inspection::Unsupported {
                 runtime: RUNTIME,

@@ -59,9 +59,7 @@ fn library_of(name: &[u8]) -> Option<usize> {
         });
         rest.is_some_and(|rest| rest.starts_with(b"."))
     };
-    LIBRARIES
-        .iter()
-        .position(|paths| paths.iter().any(|path| of(path)))
+    LIBRARIES.iter().position(|paths| paths.iter().any(of))
 }
 
 /// Whether the function of this name is a library's.

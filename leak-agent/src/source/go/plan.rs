@@ -56,7 +56,7 @@ pub(super) fn inspect(elf: &Elf<'_>) -> Inspection {
         Err(error) => return unsupported(format!("Go {version}: {error}")),
     };
     match plan(elf, &image, version, known, &module) {
-        Ok(plan) => Inspection::Plan(plan),
+        Ok(plan) => Inspection::Plan(Box::new(plan)),
         Err(reason) => unsupported(reason),
     }
 }

@@ -17,7 +17,7 @@ fn elf(data: &[u8]) -> Elf<'_> {
 
 fn planned(file: &[u8]) -> HookPlan {
     match Go.inspect(&elf(file)) {
-        Inspection::Plan(plan) => plan,
+        Inspection::Plan(plan) => *plan,
         other => panic!("no plan: {other:?}"),
     }
 }

@@ -327,7 +327,7 @@ impl<'a> Planner<'a> {
                 listed: vtable.class() != Class::Blocking,
             })
             .collect();
-        Inspection::Plan(HookPlan {
+        Inspection::Plan(Box::new(HookPlan {
             runtime: RUNTIME,
             version: self.version.map(|version| version.to_string()),
             points: points.into_values().collect(),
@@ -348,7 +348,7 @@ impl<'a> Planner<'a> {
             books: Some(Arc::new(books)),
             names: None,
             stacks: None,
-        })
+        }))
     }
 
     /// How the tokio of these vtables keeps its books.

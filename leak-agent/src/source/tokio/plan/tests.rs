@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 fn planned(data: &[u8]) -> HookPlan {
     match inspect(&fixture::elf(data)) {
-        Inspection::Plan(plan) => plan,
+        Inspection::Plan(plan) => *plan,
         other => panic!("{other:?}"),
     }
 }
