@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -111,6 +112,9 @@ impl Order {
         }
         std::thread::sleep(Duration::from_secs_f64(lead / self.scale));
         let agent = self.agent(&folder);
+        for language in Language::ALL {
+            meet(&agent, language, &folder);
+        }
         for play in late {
             std::thread::sleep(STAGGER);
             running.push(self.start(play, 0.0, &folder));
@@ -193,6 +197,27 @@ fn replay(tape: &Path, scale: f64, policy: &str) -> Result<Vec<Told>, String> {
     });
     played.map_err(|error| error.to_string())?;
     Ok(verdicts.told())
+}
+
+/// Has the agent see a program of this language once, so that its executable is known when the plays begin: at ten times the
+/// speed, what a busy machine needs for that would be minutes of a scenario.
+fn meet(agent: &Agent, language: Language, folder: &Path) {
+    let schedule = folder.join("meet.schedule");
+    fs::write(&schedule, "600000000 end 0 0\n").unwrap();
+    let mut child = Command::new(language.copy_in(folder))
+        .arg(&schedule)
+        .spawn()
+        .unwrap();
+    until("the agent counts the program exactly", || {
+        let runtime = agent.runtime(child.id(), language.runtime())?;
+        if runtime.exact {
+            Ok(())
+        } else {
+            Err("not yet".to_owned())
+        }
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// The policy is the default one, by a clock that is so many times faster.
