@@ -36,6 +36,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
         &["python3", "python3-pip"],
     ),
     (
+        "the oldest Go that is followed, which the Python package index does not have",
+        &["golang-1.19-go"],
+    ),
+    (
         "a library of Go that begins goroutines for others",
         &["golang-golang-x-sync-dev"],
     ),
