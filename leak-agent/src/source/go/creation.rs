@@ -86,7 +86,7 @@ pub(super) fn calls(table: &Table<'_>, executable: &str, pcs: &[u64]) -> Vec<Cod
 mod tests {
     use super::*;
     use crate::source::Inspection;
-    use crate::source::go::fixture::{FUNCTIONS, Parts, STEP, entry};
+    use crate::source::go::fixture::{STEP, entry, without_frames};
     use crate::source::go::plan;
     use crate::types::ExecutableId;
 
@@ -94,21 +94,9 @@ mod tests {
     /// `go` in main.main, of a wrapper.
     const NUMBER: u64 = ((5 * STEP + 16) << 32) | (6 * STEP);
 
-    /// An executable whose functions keep nothing on the stack but their return addresses.
-    fn file() -> Vec<u8> {
-        let mut parts = Parts::valid();
-        let entries = u64::from_le_bytes(parts.table[64..72].try_into().unwrap());
-        let headers = usize::try_from(entries).unwrap() + 8 * FUNCTIONS.len() + 4;
-        for index in 0..FUNCTIONS.len() {
-            let stack = headers + 44 * index + 16;
-            parts.table[stack..stack + 4].copy_from_slice(&4_u32.to_le_bytes()); // the value 0 everywhere
-        }
-        parts.file()
-    }
-
     /// The calls that are read of a stack of these return addresses.
     fn read(callers: &[u64]) -> Option<Vec<CodeFrame>> {
-        let file = file();
+        let file = without_frames();
         let elf = Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![0xab; 20]),

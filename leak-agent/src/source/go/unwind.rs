@@ -119,7 +119,7 @@ impl<'table> Unwinder<'table> {
 mod tests {
     use super::*;
     use crate::elf::{Elf, Image};
-    use crate::source::go::fixture::{FUNCTIONS, Parts, entry};
+    use crate::source::go::fixture::{FUNCTIONS, entry, without_frames};
     use crate::source::go::module::Module;
     use crate::types::ExecutableId;
     use proptest::prelude::*;
@@ -128,20 +128,8 @@ mod tests {
     /// `moduledata.gofunc` of the fixture's version.
     const GOFUNC: u64 = 320;
 
-    /// An executable whose functions keep nothing on the stack but their return addresses.
-    fn file() -> Vec<u8> {
-        let mut parts = Parts::valid();
-        let entries = u64::from_le_bytes(parts.table[64..72].try_into().unwrap());
-        let headers = usize::try_from(entries).unwrap() + 8 * FUNCTIONS.len() + 4;
-        for index in 0..FUNCTIONS.len() {
-            let stack = headers + 44 * index + 16;
-            parts.table[stack..stack + 4].copy_from_slice(&4_u32.to_le_bytes()); // the value 0 everywhere
-        }
-        parts.file()
-    }
-
     fn walk(start: (u64, u64), word: impl Fn(u64) -> Option<u64>) -> (Ended, Vec<u64>) {
-        let file = file();
+        let file = without_frames();
         let elf = Elf {
             data: &file,
             id: ExecutableId::BuildId(vec![]),
