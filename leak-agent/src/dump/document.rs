@@ -74,8 +74,7 @@ pub struct Group {
     pub labels: Vec<LabelSet>,
 }
 
-// serde wants a reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

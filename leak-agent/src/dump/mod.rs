@@ -29,7 +29,7 @@ const TASKS_MAX: usize = 1 << 20;
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Of which process: its pid, or that of one of its threads.
+    /// Of which process: its pid. That of one of its other threads is refused.
     pub pid: u32,
     /// Tasks of these runtimes only, by their labels; empty = of all.
     pub runtimes: Vec<String>,

@@ -35,20 +35,24 @@ impl Callers {
 
     /// Tells the sites of a plan who asked for their tasks; the most first.
     pub(super) fn tell(&self, plan: PlanId, facts: &PlanFacts, sites: &mut Sites) {
-        let first = self.0.partition_point(|((row, _), _)| row.plan < plan.0);
-        let of_plan = self.0[first..]
-            .iter()
-            .take_while(|((row, _), _)| row.plan == plan.0);
-        for ((row, caller), spawned) in of_plan {
-            let site = facts.site(row.site).and_then(|info| sites.get_mut(&info));
-            let (Some(site), Some(info)) = (site, facts.site(caller_number(*caller))) else {
+        let from = self.0.partition_point(|((row, _), _)| row.plan < plan.0);
+        let to = self.0.partition_point(|((row, _), _)| row.plan <= plan.0);
+        for of_site in self.0[from..to].chunk_by(|((one, _), _), ((other, _), _)| one == other) {
+            let Some(((row, _), _)) = of_site.first() else {
                 continue;
             };
-            let callers = &mut site.more_mut().callers;
-            callers.push(CallerSnapshot {
-                info,
-                spawned: *spawned,
+            let Some(site) = facts.site(row.site).and_then(|info| sites.get_mut(&info)) else {
+                continue;
+            };
+            let told = of_site.iter().filter_map(|((_, caller), spawned)| {
+                let info = facts.site(caller_number(*caller))?;
+                Some(CallerSnapshot {
+                    info,
+                    spawned: *spawned,
+                })
             });
+            let callers = &mut site.more_mut().callers;
+            callers.extend(told);
             callers.sort_by(|a, b| b.spawned.cmp(&a.spawned).then_with(|| a.info.id.cmp(&b.info.id)));
         }
     }
